@@ -1,0 +1,43 @@
+"""jaxbandit: a JAX-accelerated simulator and inference backend for bandits that start from data."""
+
+from jaxbandit.checks import InputError
+from jaxbandit.moments import Moments
+from jaxbandit.offpolicy.model import BanditLog, Gaussian, HierarchicalGaussian, TaskStatistics
+from jaxbandit.offpolicy.policy import (
+    flatopo,
+    hieropo,
+    lower_confidence_bound,
+    oracleopo,
+    pessimistic_action,
+    suboptimality,
+)
+from jaxbandit.offpolicy.posterior import (
+    HyperInformation,
+    flat_posteriors,
+    hyper_information,
+    hyper_posterior,
+    hyper_posterior_from,
+    log_marginal_likelihood,
+    new_task_posterior,
+    oracle_posteriors,
+    scan_hyper_information,
+    task_posteriors,
+)
+from jaxbandit.offpolicy.simulate import (
+    Instance,
+    OffPolicyDesign,
+    OffPolicyResult,
+    draw_from_model,
+    draw_log,
+    draw_uniform_features,
+    simulate_offpolicy,
+    synthetic_design,
+)
+from jaxbandit.offpolicy.statistics import (
+    add_record,
+    empty_statistics,
+    scan_statistics,
+    task_statistics,
+)
+
+__version__ = "0.1.0.dev0"

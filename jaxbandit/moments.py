@@ -1,0 +1,65 @@
+"""Mean and variance over runs, mergeable.
+
+A tile of runs is summarised on its device (`tile_moments`); summaries are merged on the host in
+float64, in tile order (`merge`), so the result does not depend on who computed what.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+from jaxtyping import Bool, Float
+
+
+class Moments(NamedTuple):
+    """Count, mean and sum of squared deviations from the mean, over runs.
+
+    Every field has the shape of the quantity, except `count`, which may be a scalar.
+    """
+
+    count: Any
+    mean: Any
+    deviation: Any
+
+    @property
+    def var(self) -> Any:
+        """Sample variance (ddof 1); NaN for fewer than two runs."""
+        return np.where(self.count > 1, self.deviation / np.maximum(self.count - 1, 1), np.nan)
+
+    @property
+    def std(self) -> Any:
+        """Sample standard deviation (ddof 1)."""
+        return np.sqrt(self.var)
+
+    @property
+    def sem(self) -> Any:
+        """Standard error of the mean."""
+        return self.std / np.sqrt(np.maximum(self.count, 1))
+
+
+def tile_moments(value: Float[Array, "runs ..."], valid: Bool[Array, " runs"]) -> Moments:
+    """Moments over the valid runs of a tile: two passes, so float32 keeps its digits."""
+    count = jnp.sum(valid)
+    mask = valid.reshape((-1,) + (1,) * (value.ndim - 1))
+    mean = jnp.sum(jnp.where(mask, value, 0), axis=0) / jnp.maximum(count, 1)
+    deviation = jnp.sum(jnp.where(mask, value - mean, 0) ** 2, axis=0)
+    return Moments(count, mean, deviation)
+
+
+def merge(first: Moments, second: Moments) -> Moments:
+    """Moments of two disjoint sets of runs, in float64 on the host.
+
+    Source:
+        Chan, Golub and LeVeque 1983, eq. 2.1.
+    """
+    n, m = np.float64(first.count), np.float64(second.count)
+    total = np.maximum(n + m, 1)
+    delta = np.asarray(second.mean, np.float64) - first.mean
+    return Moments(
+        n + m,
+        np.asarray(first.mean, np.float64) + delta * (m / total),
+        np.asarray(first.deviation, np.float64) + second.deviation + delta**2 * (n * m / total),
+    )

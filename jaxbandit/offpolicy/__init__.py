@@ -1,0 +1,1 @@
+"""Off-policy learning of many similar tasks from logged data."""

@@ -1,0 +1,112 @@
+"""The hierarchical linear Gaussian model and its data.
+
+A hyper-parameter `mu ~ N(hyper_mean, hyper_cov)` is shared by all tasks; task s has the parameter
+`theta_s ~ N(mu, task_cov)`; a record with features `phi` has the reward
+`y ~ N(phi' theta_s, noise_std^2)`.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+from jax.typing import ArrayLike
+
+from jaxbandit import checks
+from jaxbandit.checks import InputError
+
+
+class HierarchicalGaussian(NamedTuple):
+    """The model's parameters.
+
+    Source:
+        Hong et al. 2023, section 3.2.
+    """
+
+    hyper_mean: ArrayLike
+    """[features], in reward per feature unit."""
+    hyper_cov: ArrayLike
+    """[features, features], positive semi-definite of any rank."""
+    task_cov: ArrayLike
+    """[features, features], positive definite."""
+    noise_std: ArrayLike
+    """[], standard deviation of a reward given its mean."""
+
+
+class BanditLog(NamedTuple):
+    """Logged bandit feedback, one record an entry."""
+
+    task: ArrayLike
+    """[records], integers from 0."""
+    feature: ArrayLike
+    """[records, features], of the action taken in its context."""
+    reward: ArrayLike
+    """[records]."""
+
+
+class TaskStatistics(NamedTuple):
+    """Sums over each task's records: all that the posteriors need of a log.
+
+    Sums are raw, free of the noise, so the noise can be fitted without the records. Statistics of
+    disjoint logs add up.
+    """
+
+    gram: Array
+    """[tasks, features, features], sum of `phi phi'`."""
+    moment: Array
+    """[tasks, features], sum of `phi y`."""
+    square: Array
+    """[tasks], sum of `y^2`."""
+    count: Array
+    """[tasks], number of records, integer."""
+
+
+class Gaussian(NamedTuple):
+    """A Gaussian distribution, or many: leading axes are shared by both fields."""
+
+    mean: Array
+    """[..., features]."""
+    cov: Array
+    """[..., features, features]."""
+
+
+def check_model(model: HierarchicalGaussian) -> HierarchicalGaussian:
+    """The model as arrays of one floating type.
+
+    Raises:
+        InputError: shapes disagree or, where values are known, a number is not finite, a covariance
+            is not symmetric, hyper_cov has a negative eigenvalue, task_cov is not positive
+            definite, or noise_std is not positive.
+    """
+    checks.check_shape("hyper_mean", model.hyper_mean, (None,), "[features]")
+    d = np.shape(model.hyper_mean)[0]
+    if d == 0:
+        raise InputError("hyper_mean must have at least one feature, was empty")
+    for name in ("hyper_cov", "task_cov"):
+        checks.check_shape(name, getattr(model, name), (d, d), "[features, features]")
+    checks.check_shape("noise_std", model.noise_std, (), "[]")
+    checks.check_finite("hyper_mean", model.hyper_mean)
+    checks.check_covariance("hyper_cov", model.hyper_cov, singular=True)
+    checks.check_covariance("task_cov", model.task_cov, singular=False)
+    checks.check_positive("noise_std", model.noise_std)
+    dtype = jnp.result_type(float, *(jnp.asarray(field).dtype for field in model))
+    return HierarchicalGaussian(*(jnp.asarray(field, dtype) for field in model))
+
+
+def check_statistics(stats: TaskStatistics, features: int, dtype: jnp.dtype) -> TaskStatistics:
+    """The statistics as arrays, sums in the given floating type.
+
+    Raises:
+        InputError: shapes disagree with each other or with the model's number of features.
+    """
+    checks.check_shape("stats.gram", stats.gram, (None, features, features), "[tasks, features, features]")
+    m = np.shape(stats.gram)[0]
+    if m == 0:
+        raise InputError("stats must have at least one task, has none")
+    checks.check_shape("stats.moment", stats.moment, (m, features), "[tasks, features]")
+    checks.check_shape("stats.square", stats.square, (m,), "[tasks]")
+    checks.check_shape("stats.count", stats.count, (m,), "[tasks]")
+    sums = (jnp.asarray(field, dtype) for field in stats[:3])
+    return TaskStatistics(*sums, jnp.asarray(stats.count))

@@ -1,0 +1,140 @@
+"""Acting on posteriors: pessimism, and what it costs.
+
+HierOPO, FlatOPO and OracleOPO differ only in the posterior they act on. Each is a function of one
+form, `(model, stats, hyper_parameter) -> Gaussian per task`; so is a user's own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import jax.numpy as jnp
+from jax import Array
+from jax.typing import ArrayLike
+from jaxtyping import Float, Int
+
+from jaxbandit import checks, linalg
+from jaxbandit.checks import InputError
+from jaxbandit.offpolicy import posterior
+from jaxbandit.offpolicy.model import Gaussian, HierarchicalGaussian, TaskStatistics
+
+Algorithm = Callable[[HierarchicalGaussian, TaskStatistics, Array], Gaussian]
+"""(model, stats, true hyper-parameter [features]) -> Gaussian, leading axis tasks."""
+
+
+def hieropo(model: HierarchicalGaussian, stats: TaskStatistics, hyper_parameter: Array) -> Gaussian:
+    """HierOPO: the hyper-parameter is learned from all tasks (Hong et al. 2023, algorithm 1)."""
+    del hyper_parameter
+    return posterior.task_posteriors(model, stats)
+
+
+def flatopo(model: HierarchicalGaussian, stats: TaskStatistics, hyper_parameter: Array) -> Gaussian:
+    """FlatOPO: each task learns alone, from its marginal prior."""
+    del hyper_parameter
+    return posterior.flat_posteriors(model, stats)
+
+
+def oracleopo(
+    model: HierarchicalGaussian, stats: TaskStatistics, hyper_parameter: Array
+) -> Gaussian:
+    """OracleOPO: the hyper-parameter is known."""
+    return posterior.oracle_posteriors(model, stats, hyper_parameter)
+
+
+ALGORITHMS: dict[str, Algorithm] = {
+    "HierOPO": hieropo,
+    "FlatOPO": flatopo,
+    "OracleOPO": oracleopo,
+}
+
+
+def lower_confidence_bound(
+    gaussian: Gaussian, feature: Float[ArrayLike, "... features"], alpha: ArrayLike
+) -> Float[Array, "..."]:
+    r"""Pessimistic mean reward, $\phi' m - \alpha \sqrt{\phi' C \phi}$.
+
+    Args:
+        gaussian: one parameter's posterior, mean [features] and cov [features, features]; map over
+            tasks with `jax.vmap`.
+        feature: [..., features], any leading axes.
+        alpha: width of the confidence interval in posterior standard deviations, at least 0.
+
+    Returns:
+        [...], in reward units.
+
+    Raises:
+        InputError: shapes disagree; alpha is negative.
+
+    Source:
+        Hong et al. 2023, eqs. 2-3 and 8.
+
+    >>> import jax.numpy as jnp
+    >>> import jaxbandit as jb
+    >>> theta = jb.Gaussian(mean=jnp.array([1.0, 0.0]), cov=jnp.eye(2))
+    >>> jb.lower_confidence_bound(theta, jnp.array([[1.0, 0.0], [0.0, 2.0]]), alpha=0.5).tolist()
+    [0.5, -1.0]
+    """
+    mean, cov, feature = _parameter(gaussian, feature)
+    checks.check_not_negative("alpha", alpha)
+    variance = linalg.quadratic_form(cov, feature)
+    # Rounding can take the variance of a well-known direction below zero.
+    return linalg.inner(feature, mean) - alpha * jnp.sqrt(jnp.maximum(variance, 0))
+
+
+def pessimistic_action(
+    gaussian: Gaussian, feature: Float[ArrayLike, "... actions features"], alpha: ArrayLike
+) -> Int[Array, "..."]:
+    """The action of highest lower confidence bound, ties to the lowest index.
+
+    Args:
+        gaussian: one parameter's posterior, mean [features] and cov [features, features].
+        feature: [..., actions, features], one row an action.
+        alpha: as in `lower_confidence_bound`.
+
+    Raises:
+        InputError: as `lower_confidence_bound`.
+    """
+    return jnp.argmax(lower_confidence_bound(gaussian, feature, alpha), axis=-1)
+
+
+def suboptimality(
+    task_parameter: Float[ArrayLike, " features"],
+    feature: Float[ArrayLike, "*contexts actions features"],
+    action: Int[ArrayLike, "*contexts"],
+) -> Float[Array, ""]:
+    r"""Mean reward lost to the best policy, $E[\max_a \phi' \theta - \phi_{\pi(X)}' \theta]$.
+
+    Args:
+        task_parameter: [features], the true parameter.
+        feature: [*contexts, actions, features]; contexts weigh the same.
+        action: [*contexts], the policy's action in each.
+
+    Returns:
+        [], in reward units, at least 0.
+
+    Raises:
+        InputError: shapes disagree.
+
+    Source:
+        Hong et al. 2023, section 2.
+    """
+    theta, feature = jnp.asarray(task_parameter), jnp.asarray(feature)
+    action = jnp.asarray(action)
+    checks.check_shape("task_parameter", theta, feature.shape[-1:], "[features]")
+    checks.check_shape("action", action, feature.shape[:-2], "[*contexts]")
+    reward = linalg.inner(feature, theta)
+    taken = jnp.take_along_axis(reward, action[..., None], axis=-1)[..., 0]
+    return jnp.mean(jnp.max(reward, axis=-1) - taken)
+
+
+def _parameter(gaussian: Gaussian, feature: ArrayLike) -> tuple[Array, Array, Array]:
+    mean, cov, feature = jnp.asarray(gaussian.mean), jnp.asarray(gaussian.cov), jnp.asarray(feature)
+    if mean.ndim != 1:
+        raise InputError(
+            f"gaussian.mean must have shape [features], was {mean.shape}; use jax.vmap over tasks"
+        )
+    d = mean.shape[0]
+    checks.check_shape("gaussian.cov", cov, (d, d), "[features, features]")
+    if feature.ndim == 0 or feature.shape[-1] != d:
+        raise InputError(f"feature must have shape [..., {d}], was {feature.shape}")
+    return mean, cov, feature

@@ -1,0 +1,425 @@
+"""Monte-Carlo learning curves of off-policy algorithms.
+
+One run: key -> hyper-parameter and tasks -> log -> statistics at every checkpoint, in one pass ->
+each algorithm's posteriors -> pessimistic actions -> suboptimality. All algorithms see the same
+instances, logs and contexts, so their differences are paired.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array, lax
+from jax.typing import ArrayLike
+from jaxtyping import Float, Int
+
+from jaxbandit import checks, linalg, tiles
+from jaxbandit.checks import InputError, check_count
+from jaxbandit.keys import Purpose, purpose_key, run_key
+from jaxbandit.moments import Moments
+from jaxbandit.offpolicy.model import (
+    BanditLog,
+    Gaussian,
+    HierarchicalGaussian,
+    TaskStatistics,
+    check_model,
+)
+from jaxbandit.offpolicy.policy import ALGORITHMS, Algorithm
+
+# Runs in a tile. Part of what fixes a result's bits; on CPUs a tile this wide stays in cache.
+TILE_WIDTH = {"cpu": 32}
+_ACCELERATOR_TILE_WIDTH = 1024
+
+
+class Instance(NamedTuple):
+    """One draw of the truth."""
+
+    hyper_parameter: Float[Array, " features"]
+    task_parameter: Float[Array, "tasks features"]
+
+
+@partial(
+    jax.tree_util.register_dataclass,
+    data_fields=["model", "tasks", "alpha", "task_weights", "arrays"],
+    meta_fields=["draw_instance", "draw_features", "logging_policy", "max_tasks", "actions", "contexts"],
+)
+@dataclass(frozen=True)
+class OffPolicyDesign:
+    """What is simulated. `synthetic_design` makes the usual one.
+
+    Functions and whole numbers are part of what is compiled; arrays are not, so changing them costs
+    nothing. `tasks` is an array too: fewer tasks than `max_tasks` run in the same program.
+    """
+
+    model: HierarchicalGaussian
+    """What the algorithms believe; its noise_std is also that of the rewards."""
+    draw_instance: Callable[[Array, OffPolicyDesign], Instance]
+    """(key, design) -> the truth for one run, max_tasks tasks."""
+    draw_features: Callable[[Array, OffPolicyDesign, tuple[int, ...]], Array]
+    """(key, design, shape) -> features [*shape, features], independent over `shape`."""
+    max_tasks: int
+    actions: int
+    """Actions in a context."""
+    contexts: int = 1000
+    """Contexts that a run's suboptimality is averaged over; shared by its tasks."""
+    tasks: ArrayLike | None = None
+    """Number of tasks, at most max_tasks; None for all."""
+    alpha: ArrayLike = 0.1
+    """Width of the confidence interval."""
+    task_weights: ArrayLike | None = None
+    """[max_tasks], how often each task is logged; None for uniform."""
+    logging_policy: Callable[[Array, OffPolicyDesign, Array], Array] | None = None
+    """(key, design, features [actions, features]) -> action; None for uniform."""
+    arrays: Any = field(default=())
+    """Whatever arrays the functions need."""
+
+
+class OffPolicyResult(NamedTuple):
+    """Learning curves; every `Moments` is over runs, with a leading `records` axis."""
+
+    records: np.ndarray
+    """[checkpoints], records logged."""
+    suboptimality: dict[str, Moments]
+    """Per algorithm, averaged over tasks and contexts, in reward units."""
+    differences: dict[tuple[str, str], Moments]
+    """Per pair of algorithms, suboptimality of the first less the second on the same runs."""
+    runs: int
+    non_finite: np.ndarray
+    """Indices of runs that were left out."""
+
+    def paired(self, first: str, second: str) -> Moments:
+        """Moments over runs of the suboptimality of `first` less that of `second`.
+
+        Raises:
+            InputError: no such algorithm was simulated.
+        """
+        for name in (first, second):
+            if name not in self.suboptimality:
+                known = ", ".join(self.suboptimality)
+                raise InputError(f"no algorithm {name!r} was simulated, only {known}")
+        if first == second:
+            zero = np.zeros_like(self.suboptimality[first].mean)
+            return Moments(self.suboptimality[first].count, zero, zero)
+        if (first, second) in self.differences:
+            return self.differences[first, second]
+        other = self.differences[second, first]
+        return other._replace(mean=-other.mean)
+
+
+def synthetic_design(
+    *,
+    features: int = 4,
+    actions: int = 5,
+    tasks: int = 10,
+    max_tasks: int | None = None,
+    hyper_std: ArrayLike = 0.5,
+    task_std: ArrayLike = 0.5,
+    noise_std: ArrayLike = 0.5,
+    alpha: ArrayLike = 0.1,
+    contexts: int = 1000,
+) -> OffPolicyDesign:
+    """The synthetic problem of Hong et al. 2023, section 7.1.
+
+    Features of each action in each context are uniform on [-0.5, 0.5]; parameters follow the model
+    with `hyper_cov = hyper_std^2 I`, `task_cov = task_std^2 I`; tasks and actions are logged
+    uniformly at random.
+
+    Args:
+        features: number of features.
+        actions: actions in a context.
+        tasks: number of tasks.
+        max_tasks: the largest `tasks` to be simulated by the same compiled program; default `tasks`.
+        hyper_std: standard deviation of each coordinate of the hyper-parameter.
+        task_std: standard deviation of a task parameter around it.
+        noise_std: standard deviation of a reward.
+        alpha: width of the confidence interval.
+        contexts: contexts that suboptimality is averaged over.
+
+    Raises:
+        InputError: a count below one, a standard deviation that is not positive, a negative alpha.
+    """
+    features = check_count("features", features)
+    for name, value in (("hyper_std", hyper_std), ("task_std", task_std), ("noise_std", noise_std)):
+        checks.check_positive(name, value)
+    identity = jnp.eye(features)
+    model = HierarchicalGaussian(
+        jnp.zeros(features),
+        jnp.asarray(hyper_std) ** 2 * identity,
+        jnp.asarray(task_std) ** 2 * identity,
+        jnp.asarray(noise_std, float),
+    )
+    return OffPolicyDesign(
+        model=model,
+        draw_instance=draw_from_model,
+        draw_features=draw_uniform_features,
+        max_tasks=check_count("max_tasks", tasks if max_tasks is None else max_tasks),
+        actions=actions,
+        contexts=contexts,
+        tasks=tasks,
+        alpha=alpha,
+    )
+
+
+def draw_from_model(key: Array, design: OffPolicyDesign) -> Instance:
+    """Hyper-parameter and tasks drawn from the model itself."""
+    model: Any = design.model
+    d = model.hyper_mean.shape[0]
+    # float32 draws whatever the precision, so that float32 and x64 see the same numbers.
+    normal = jax.random.normal(key, (design.max_tasks + 1, d), jnp.float32)
+    normal = normal.astype(model.hyper_mean.dtype)
+    hyper = model.hyper_mean + linalg.matmul(linalg.psd_factor(model.hyper_cov), normal[0])
+    task = hyper + linalg.matmul(normal[1:], linalg.cholesky(model.task_cov).T)
+    return Instance(hyper, task)
+
+
+def draw_uniform_features(key: Array, design: OffPolicyDesign, shape: tuple[int, ...]) -> Array:
+    """Features uniform on [-0.5, 0.5]."""
+    model: Any = design.model
+    draw = jax.random.uniform(
+        key, (model.hyper_mean.shape[0], *shape), jnp.float32, -0.5, 0.5
+    )
+    return jnp.moveaxis(draw, 0, -1).astype(model.hyper_mean.dtype)
+
+
+def draw_log(
+    key: Array, design: OffPolicyDesign, instance: Instance, records: int
+) -> BanditLog:
+    """A log of `records` records; the first n are the same for every `records` of at least n."""
+    blocks = -(-records // _RECORDS)
+    log = jax.vmap(lambda block: _log_block(key, design, instance, block))(jnp.arange(blocks))
+    return jax.tree.map(lambda x: x.reshape((-1, *x.shape[2:]))[:records], log)
+
+
+def simulate_offpolicy(
+    key: Array,
+    design: OffPolicyDesign,
+    *,
+    runs: int,
+    records: tuple[int, ...],
+    algorithms: Mapping[str, Algorithm] = ALGORITHMS,
+    threads: int | None = None,
+    progress: tiles.Progress | None = None,
+) -> OffPolicyResult:
+    """Suboptimality against the number of logged records, for several algorithms on the same runs.
+
+    Results have the same bits whatever `threads` and devices; the first runs of a larger `runs` are
+    the runs of a smaller one.
+
+    Args:
+        key: PRNG key.
+        design: what to simulate.
+        runs: Monte-Carlo runs.
+        records: sizes of the log at which to evaluate, increasing.
+        algorithms: name -> function (model, stats, hyper-parameter) -> Gaussian over tasks.
+        threads: on a CPU, tiles computed at once; default: the cores this process may use.
+        progress: called with (runs done, runs).
+
+    Raises:
+        InputError: records not increasing from at least 1, no algorithms, a design whose model,
+            alpha or counts are not valid, runs or threads below one.
+
+    Source:
+        Hong et al. 2023, section 7.
+
+    >>> import jax
+    >>> import jaxbandit as jb
+    >>> out = jb.simulate_offpolicy(
+    ...     jax.random.key(0), jb.synthetic_design(), runs=64, records=(100, 500)
+    ... )
+    >>> out.suboptimality["HierOPO"].mean.shape
+    (2,)
+    >>> bool(out.paired("FlatOPO", "HierOPO").mean[0] > 0)
+    True
+    """
+    records = _check_records(records)
+    if not algorithms:
+        raise InputError("algorithms must name at least one algorithm, was empty")
+    design = _check_design(design)
+    platform = jax.local_devices()[0].platform
+    out = tiles.run_tiles(
+        _program,
+        (records, tuple(algorithms.items())),
+        key,
+        design,
+        runs=runs,
+        width=TILE_WIDTH.get(platform, _ACCELERATOR_TILE_WIDTH),
+        threads=threads,
+        progress=progress,
+    )
+    suboptimality, differences = out.averaged
+    return OffPolicyResult(
+        np.asarray(records), suboptimality, differences, int(runs), out.non_finite
+    )
+
+
+# One run, and a tile of them.
+
+# Records drawn from one key.
+_RECORDS = 128
+
+
+def _program(static: Any, root: Array, runs: Array, design: OffPolicyDesign) -> tiles.TileOutput:
+    records, algorithms = static
+    curves = jax.vmap(lambda run: _curves(run_key(root, run), design, records, algorithms))(runs)
+    names = list(curves)
+    differences = {
+        (a, b): curves[a] - curves[b] for i, a in enumerate(names) for b in names[i + 1 :]
+    }
+    return tiles.TileOutput(averaged=(curves, differences))
+
+
+def _curves(
+    key: Array,
+    design: OffPolicyDesign,
+    records: tuple[int, ...],
+    algorithms: tuple[tuple[str, Algorithm], ...],
+) -> dict[str, Float[Array, " checkpoints"]]:
+    """Suboptimality of one run at each checkpoint, averaged over tasks and contexts."""
+    instance = design.draw_instance(purpose_key(key, Purpose.INSTANCE), design)
+    log = draw_log(key, design, instance, records[-1])
+    # [actions, contexts, features]: contexts lie last in memory once features are taken one by one.
+    contexts = design.draw_features(
+        purpose_key(key, Purpose.CONTEXTS), design, (design.actions, design.contexts)
+    )
+    reward = _rewards(instance.task_parameter, contexts)
+    best = _mean(jnp.max(reward, axis=0))
+    weight = jnp.where(jnp.arange(design.max_tasks) < design.tasks, 1 / design.tasks, 0)
+
+    def evaluate(stats: TaskStatistics) -> dict[str, Array]:
+        curve = {}
+        for name, algorithm in algorithms:
+            gaussian = algorithm(design.model, stats, instance.hyper_parameter)
+            value = _pessimistic_value(gaussian, contexts, reward, design.alpha)
+            curve[name] = jnp.sum(weight * (best - value))
+        return curve
+
+    return lax.map(evaluate, _statistics_at(log, design.max_tasks, records))
+
+
+def _log_block(key: Array, design: OffPolicyDesign, instance: Instance, block: Array) -> BanditLog:
+    model: Any = design.model
+    task_key, feature_key, action_key, noise_key = jax.random.split(
+        purpose_key(key, Purpose.LOG, block), 4
+    )
+    task = _draw_tasks(task_key, design)
+    if design.logging_policy is None:
+        # The features of an action taken uniformly at random are those of any action.
+        feature = design.draw_features(feature_key, design, (_RECORDS,))
+    else:
+        choices = design.draw_features(feature_key, design, (_RECORDS, design.actions))
+        choose = partial(design.logging_policy)
+        action = jax.vmap(lambda k, c: choose(k, design, c))(
+            jax.random.split(action_key, _RECORDS), choices
+        )
+        feature = jnp.take_along_axis(choices, action[:, None, None], axis=1)[:, 0]
+    noise = jax.random.normal(noise_key, (_RECORDS,), jnp.float32).astype(feature.dtype)
+    mean = linalg.inner(feature, instance.task_parameter[task])
+    return BanditLog(task, feature, mean + model.noise_std * noise)
+
+
+def _draw_tasks(key: Array, design: OffPolicyDesign) -> Int[Array, " records"]:
+    uniform = jax.random.uniform(key, (_RECORDS,), jnp.float32)
+    if design.task_weights is None:
+        task = jnp.floor(uniform * design.tasks).astype(jnp.int32)
+        return jnp.minimum(task, design.tasks - 1)
+    listed = jnp.arange(design.max_tasks) < design.tasks
+    cumulative = jnp.cumsum(jnp.where(listed, design.task_weights, 0))
+    return jnp.searchsorted(cumulative, uniform * cumulative[-1], side="right").astype(jnp.int32)
+
+
+def _statistics_at(log: BanditLog, tasks: int, records: tuple[int, ...]) -> TaskStatistics:
+    """Statistics of the first n records for each n of `records`, on a leading axis."""
+    features = log.feature.shape[1]
+    rows, columns = np.tril_indices(features)
+    stack = jnp.concatenate(
+        [
+            jnp.stack([log.feature[:, i] * log.feature[:, j] for i, j in zip(rows, columns)]),
+            (log.feature * log.reward[:, None]).T,
+            jnp.stack([log.reward**2, jnp.ones_like(log.reward)]),
+        ]
+    )
+    membership = (log.task[:, None] == jnp.arange(tasks)).astype(stack.dtype)
+    starts = (0, *records[:-1])
+    increments = jnp.stack(
+        [linalg.matmul(stack[:, a:b], membership[a:b]) for a, b in zip(starts, records)]
+    )
+    sums = jnp.moveaxis(jnp.cumsum(increments, axis=0), 1, 0)
+    entries = len(rows)
+    return TaskStatistics(
+        gram=jnp.moveaxis(linalg.unpack(sums[:entries]), (0, 1), (-2, -1)),
+        moment=jnp.moveaxis(sums[entries : entries + features], 0, -1),
+        square=sums[-2],
+        count=sums[-1].astype(jnp.int32),
+    )
+
+
+def _rewards(parameter: Array, contexts: Array) -> Float[Array, "actions tasks contexts"]:
+    return linalg.inner(contexts[:, None], parameter[None, :, None])
+
+
+def _mean(value: Float[Array, "tasks contexts"]) -> Float[Array, " tasks"]:
+    # A product, not a sum: a sum over the last axis would be fused with what computes `value`, and
+    # summed one number at a time.
+    return linalg.matmul(value, jnp.full(value.shape[-1], 1 / value.shape[-1], value.dtype))
+
+
+def _pessimistic_value(
+    gaussian: Gaussian, contexts: Array, reward: Array, alpha: ArrayLike
+) -> Float[Array, " tasks"]:
+    """Mean over contexts of the reward of the pessimistic action, for each task."""
+    mean, cov = gaussian.mean[:, None], gaussian.cov[:, None]
+    best = value = None
+    # One comparison an action: the compiler keeps all of it in registers, and ties go to the first.
+    for action in range(contexts.shape[0]):
+        feature = contexts[action][None]
+        variance = linalg.quadratic_form(cov, feature)
+        bound = linalg.inner(feature, mean) - alpha * jnp.sqrt(jnp.maximum(variance, 0))
+        if best is None or value is None:
+            best, value = bound, reward[action]
+        else:
+            better = bound > best
+            best = jnp.where(better, bound, best)
+            value = jnp.where(better, reward[action], value)
+    assert value is not None
+    return _mean(value)
+
+
+def _check_records(records: tuple[int, ...]) -> tuple[int, ...]:
+    if isinstance(records, int | np.integer):
+        records = (int(records),)
+    counts = tuple(check_count("records", n) for n in records)
+    if not counts or any(b <= a for a, b in zip(counts, counts[1:], strict=False)):
+        raise InputError(f"records must be increasing numbers of records, was {records!r}")
+    return counts
+
+
+def _check_design(design: OffPolicyDesign) -> OffPolicyDesign:
+    for name in ("max_tasks", "actions", "contexts"):
+        check_count(name, getattr(design, name))
+    model = check_model(design.model)
+    checks.check_not_negative("alpha", design.alpha)
+    tasks = design.max_tasks if design.tasks is None else design.tasks
+    if checks.is_concrete(tasks) and not 1 <= np.asarray(tasks) <= design.max_tasks:
+        raise InputError(
+            f"tasks must lie between 1 and max_tasks = {design.max_tasks}, was {tasks}"
+        )
+    weights = design.task_weights
+    if weights is not None:
+        checks.check_shape("task_weights", weights, (design.max_tasks,), "[max_tasks]")
+        checks.check_not_negative("task_weights", weights)
+        if checks.is_concrete(weights) and not np.sum(np.asarray(weights)[: int(tasks)]) > 0:
+            raise InputError("task_weights must have a positive sum over the tasks simulated")
+        weights = jnp.asarray(weights, jnp.float32)
+    return replace(
+        design,
+        model=model,
+        tasks=jnp.asarray(tasks, jnp.int32),
+        alpha=jnp.asarray(design.alpha, model.hyper_mean.dtype),
+        task_weights=weights,
+    )

@@ -1,0 +1,200 @@
+"""The engine: a program for one tile of runs, driven over many tiles.
+
+A tile has a fixed width, the last one is padded, and tiles are merged in order, so results have
+the same bits for any number of runs, threads and devices. On a CPU, Python threads each drive one
+compiled call at a time (XLA's own threads slow small kernels down); on accelerators one thread
+drives each local device.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Callable, Hashable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from jaxbandit import keys, moments
+from jaxbandit.checks import InputError, check_count
+
+Progress = Callable[[int, int], None]
+"""Called with (runs done, runs asked) each time a tile is merged."""
+
+
+class TileOutput(NamedTuple):
+    """What a program gives for a tile, every leaf [runs, ...]."""
+
+    averaged: Any
+    """Pytree whose leaves are averaged over runs."""
+    kept: Any = ()
+    """Pytree whose leaves are returned run by run."""
+
+
+class TilesResult(NamedTuple):
+    """What the engine gives for all runs."""
+
+    averaged: Any
+    """The program's `averaged`, each leaf a `Moments` over the finite runs."""
+    kept: Any
+    """The program's `kept`, leaves [runs, ...]."""
+    non_finite: np.ndarray
+    """Indices of runs left out of `averaged` because a number in them was not finite."""
+
+
+Program = Callable[[Any, Array, Array, Any], TileOutput]
+"""(static configuration, root key, runs [width], params) -> TileOutput; a module-level function."""
+
+
+def run_tiles(
+    program: Program,
+    static: Hashable,
+    key: Array,
+    params: Any,
+    *,
+    runs: int,
+    width: int,
+    threads: int | None = None,
+    devices: list[Any] | None = None,
+    progress: Progress | None = None,
+) -> TilesResult:
+    """Run a program for every run and merge what it gives.
+
+    Args:
+        program: the tile program; with `static` and the shapes of `params` it is the compile key.
+        static: hashable configuration of the program.
+        key: the root PRNG key.
+        params: pytree of arrays.
+        runs: number of runs.
+        width: runs in a tile; part of what fixes the bits of the result.
+        threads: tiles in flight on a CPU; default: the cores this process may use.
+        devices: devices to use; default: all local ones.
+        progress: called as tiles are merged.
+
+    Raises:
+        InputError: `runs` or `threads` is not a positive integer, or every run was non-finite.
+    """
+    runs = check_count("runs", runs)
+    root = keys.root_key(key)
+    merged: list[moments.Moments] | None = None
+    kept: list[list[np.ndarray]] = []
+    non_finite: list[np.ndarray] = []
+    structure = None
+    done = 0
+    for tile in _tiles(program, static, root, params, runs, width, threads, devices):
+        used = min(width, runs - done)
+        leaves, structure = jax.tree.flatten(
+            tile.averaged, is_leaf=lambda x: isinstance(x, moments.Moments)
+        )
+        wide = [moments.merge(_EMPTY, leaf) for leaf in leaves]
+        merged = (
+            wide if merged is None else [moments.merge(*pair) for pair in zip(merged, wide)]
+        )
+        kept_leaves, kept_structure = jax.tree.flatten(tile.kept)
+        kept.append([leaf[:used] for leaf in kept_leaves])
+        non_finite.append(done + np.flatnonzero(~tile.finite[:used]))
+        done += used
+        if progress is not None:
+            progress(done, runs)
+    bad = np.concatenate(non_finite)
+    if len(bad) == runs:
+        raise InputError(f"all {runs} runs gave non-finite numbers; look at the parameters")
+    return TilesResult(
+        averaged=jax.tree.unflatten(structure, merged),
+        kept=jax.tree.unflatten(kept_structure, [np.concatenate(x) for x in zip(*kept)]),
+        non_finite=bad,
+    )
+
+
+_EMPTY = moments.Moments(np.float64(0), np.float64(0), np.float64(0))
+
+
+class _TileSummary(NamedTuple):
+    averaged: Any
+    kept: Any
+    finite: Any
+
+
+@partial(jax.jit, static_argnums=(0, 1, 2))
+def _tile(
+    program: Program,
+    static: Hashable,
+    width: int,
+    root: Array,
+    first: Array,
+    runs: Array,
+    params: Any,
+) -> _TileSummary:
+    run = first + jnp.arange(width, dtype=jnp.uint32)
+    out = program(static, root, run, params)
+    finite = jnp.ones(width, bool)
+    for leaf in jax.tree.leaves(out):
+        if jnp.issubdtype(leaf.dtype, jnp.inexact):
+            finite &= jnp.all(jnp.isfinite(leaf.reshape(width, -1)), axis=1)
+    valid = finite & (run < runs)
+    averaged = jax.tree.map(lambda leaf: moments.tile_moments(leaf, valid), out.averaged)
+    return _TileSummary(averaged, out.kept, finite)
+
+
+def _tiles(
+    program: Program,
+    static: Hashable,
+    root: Array,
+    params: Any,
+    runs: int,
+    width: int,
+    threads: int | None,
+    devices: list[Any] | None,
+) -> Iterator[_TileSummary]:
+    """Summaries of all tiles on the host, in order; at most two per worker wait to be merged."""
+    devices = jax.local_devices() if devices is None else devices
+    workers = len(devices)
+    if devices[0].platform == "cpu":
+        workers = max(workers, usable_cores() if threads is None else check_count("threads", threads))
+    inputs = [jax.device_put((root, params), device) for device in devices]
+    count = -(-runs // width)
+
+    def work(index: int) -> _TileSummary:
+        device = index % len(devices)
+        with jax.default_device(devices[device]):
+            on_root, on_params = inputs[device]
+            summary = _tile(
+                program,
+                static,
+                width,
+                on_root,
+                np.uint32(index * width),
+                np.uint32(runs),
+                on_params,
+            )
+            return jax.tree.map(np.asarray, summary)
+
+    # The first tile compiles; threads that start together would each compile.
+    yield work(0)
+    if workers == 1 or count == 2:
+        yield from map(work, range(1, count))
+        return
+    with ThreadPoolExecutor(workers) as pool:
+        waiting: deque[Future[_TileSummary]] = deque()
+        try:
+            for index in range(1, count):
+                waiting.append(pool.submit(work, index))
+                if len(waiting) > 2 * workers:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            for future in waiting:
+                future.cancel()
+
+
+def usable_cores() -> int:
+    """Cores this process may run on."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

@@ -1,0 +1,103 @@
+import hashlib
+import socket
+import sys
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+
+from jaxbandit.checks import InputError
+from jaxbandit.datasets import fetch_movielens
+
+ARCHIVE = b"an archive, as far as a checksum can tell"
+KNOWN = "md5:" + hashlib.md5(ARCHIVE).hexdigest()
+
+
+@pytest.fixture
+def server(monkeypatch):
+    """A web server on loopback with one file: its address, and the requests it got."""
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    requests = []
+
+    class Handler(BaseHTTPRequestHandler):
+        timeout = 10
+
+        def do_GET(self):
+            requests.append(self.path)
+            self.send_response(200 if self.path == "/ml-1m.zip" else 404)
+            self.send_header("Content-Length", str(len(ARCHIVE)))
+            self.end_headers()
+            self.wfile.write(ARCHIVE)
+
+        def log_message(self, *_):
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as http:
+        thread = threading.Thread(target=http.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        yield f"http://127.0.0.1:{http.server_port}", requests
+        http.shutdown()
+        thread.join(timeout=10)
+
+
+def refusal(cache, url, known_hash=KNOWN) -> str:
+    with pytest.raises(InputError) as caught:
+        fetch_movielens(cache, url, known_hash, notify=lambda _: None)
+    said = str(caught.value)
+    assert "\n" not in said
+    assert url in said
+    assert "--movielens DIR" in said
+    return said
+
+
+def test_a_download_is_announced_verified_and_kept(tmp_path, server, capfd):
+    url, requests = server
+    said = []
+    path = fetch_movielens(tmp_path / "cache", url + "/ml-1m.zip", KNOWN, notify=said.append)
+    assert path.read_bytes() == ARCHIVE
+    assert path.name == "ml-1m.zip"
+    assert len(said) == 1
+    for word in (url, str(tmp_path), "research", "redistributed", "Harper and Konstan (2015)"):
+        assert word in said[0]
+
+    again = fetch_movielens(tmp_path / "cache", url + "/ml-1m.zip", KNOWN, notify=said.append)
+    assert again == path
+    assert len(said) == len(requests) == 1
+    assert capfd.readouterr() == ("", "")
+
+
+def test_a_damaged_copy_is_fetched_again(tmp_path, server):
+    url, requests = server
+    (tmp_path / "ml-1m.zip").write_bytes(ARCHIVE[:5])
+    path = fetch_movielens(tmp_path, url + "/ml-1m.zip", KNOWN, notify=lambda _: None)
+    assert path.read_bytes() == ARCHIVE
+    assert len(requests) == 1
+
+
+def test_a_wrong_checksum_leaves_nothing(tmp_path, server):
+    said = refusal(tmp_path, server[0] + "/ml-1m.zip", "md5:" + "0" * 32)
+    assert hashlib.md5(ARCHIVE).hexdigest() in said
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_absent_file(tmp_path, server):
+    assert "404" in refusal(tmp_path, server[0] + "/absent.zip")
+    assert len(server[1]) == 1
+
+
+def test_no_connection(tmp_path, monkeypatch):
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    with socket.socket() as taken:  # bound, but listening to nobody
+        taken.bind(("127.0.0.1", 0))
+        refusal(tmp_path, f"http://127.0.0.1:{taken.getsockname()[1]}/ml-1m.zip")
+
+
+def test_a_cache_that_cannot_be_written(tmp_path, server):
+    (tmp_path / "file").write_text("")
+    refusal(tmp_path / "file" / "cache", server[0] + "/ml-1m.zip")
+
+
+def test_a_missing_extra_is_named(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "pooch", None)
+    with pytest.raises(InputError, match=r'pip install "jaxbandit\[studies\]"'):
+        fetch_movielens(tmp_path)
