@@ -2,18 +2,22 @@
 
 A draw depends on nothing else, so a run sees the same numbers whatever the number of runs, the
 tile it lies in, the device it runs on and the policies it is compared with. Changing a purpose's
-number, the order of the folds or what is drawn from a key changes results: it is a breaking change,
+number, the hashes below or what is drawn from a key changes results: it is a breaking change,
 recorded by `STREAM_VERSION`.
 """
 
 from __future__ import annotations
 
 from enum import IntEnum
+from typing import Any
 
 import jax
+import jax.numpy as jnp
 from jax import Array
+from jax.typing import ArrayLike
 
 from jaxbandit.checks import InputError
+from jaxbandit.draws import threefry
 
 STREAM_VERSION = 1
 
@@ -22,29 +26,46 @@ class Purpose(IntEnum):
     """What a key is for. Numbers are part of the stream: never reuse or renumber one."""
 
     INSTANCE = 0
-    LOG = 1
-    CONTEXTS = 2
+    CONTEXTS = 1
+    LOG_TASK = 2
+    LOG_FEATURES = 3
+    LOG_ACTION = 4
+    LOG_NOISE = 5
 
 
-def root_key(key: Array) -> Array:
-    """A typed key from a typed or raw one.
+def root_key(key: Any) -> Array:
+    """A typed threefry key from a typed or raw one.
 
     Raises:
-        InputError: `key` is not a single PRNG key; a seed, for example.
+        InputError: `key` is not a single PRNG key (a seed, for example), or one of another kind
+            than threefry.
     """
-    if isinstance(key, jax.Array) and jax.numpy.issubdtype(key.dtype, jax.dtypes.prng_key):
+    if isinstance(key, jax.Array) and jnp.issubdtype(key.dtype, jax.dtypes.prng_key):
+        if str(jax.random.key_impl(key)) != "threefry2x32":
+            raise InputError(
+                f"key must be a threefry key, was {jax.random.key_impl(key)}; "
+                'make one with jax.random.key(seed, impl="threefry2x32")'
+            )
         if key.ndim == 0:
             return key
-    elif hasattr(key, "dtype") and key.dtype == "uint32" and key.ndim == 1:
-        return jax.random.wrap_key_data(key)
+    elif getattr(key, "dtype", None) == "uint32" and key.shape == (2,):
+        return jax.random.wrap_key_data(jnp.asarray(key), impl="threefry2x32")
     raise InputError(f"key must be one PRNG key, was {key!r}; make one with jax.random.key(seed)")
 
 
-def run_key(root: Array, run: Array) -> Array:
-    """The key of one run."""
-    return jax.random.fold_in(root, run)
+def run_key(root: Array, run: ArrayLike) -> Array:
+    """The key of one run; the same as `jax.random.fold_in`."""
+    return _hash(root, 0, run)
 
 
-def purpose_key(key: Array, purpose: Purpose, block: int | Array = 0) -> Array:
+def purpose_key(key: Array, purpose: Purpose, block: ArrayLike = 0) -> Array:
     """The key, within one run, of one purpose and one block of rounds or records."""
-    return jax.random.fold_in(jax.random.fold_in(key, int(purpose)), block)
+    # The purpose is the first word of the counter, above zero, where `run_key` has zero.
+    return _hash(key, int(purpose) + 1, block)
+
+
+def _hash(key: Array, first: ArrayLike, second: ArrayLike) -> Array:
+    words = threefry(
+        jax.random.key_data(key), jnp.asarray(first, jnp.uint32), jnp.asarray(second, jnp.uint32)
+    )
+    return jax.random.wrap_key_data(jnp.stack(words), impl="threefry2x32")

@@ -19,7 +19,7 @@ from jax import Array, lax
 from jax.typing import ArrayLike
 from jaxtyping import Float, Int
 
-from jaxbandit import checks, linalg, tiles
+from jaxbandit import checks, draws, linalg, tiles
 from jaxbandit.checks import InputError, check_count
 from jaxbandit.keys import Purpose, purpose_key, run_key
 from jaxbandit.moments import Moments
@@ -170,9 +170,7 @@ def draw_from_model(key: Array, design: OffPolicyDesign) -> Instance:
     """Hyper-parameter and tasks drawn from the model itself."""
     model: Any = design.model
     d = model.hyper_mean.shape[0]
-    # float32 draws whatever the precision, so that float32 and x64 see the same numbers.
-    normal = jax.random.normal(key, (design.max_tasks + 1, d), jnp.float32)
-    normal = normal.astype(model.hyper_mean.dtype)
+    normal = draws.normal(key, (design.max_tasks + 1, d)).astype(model.hyper_mean.dtype)
     hyper = model.hyper_mean + linalg.matmul(linalg.psd_factor(model.hyper_cov), normal[0])
     task = hyper + linalg.matmul(normal[1:], linalg.cholesky(model.task_cov).T)
     return Instance(hyper, task)
@@ -181,10 +179,9 @@ def draw_from_model(key: Array, design: OffPolicyDesign) -> Instance:
 def draw_uniform_features(key: Array, design: OffPolicyDesign, shape: tuple[int, ...]) -> Array:
     """Features uniform on [-0.5, 0.5]."""
     model: Any = design.model
-    draw = jax.random.uniform(
-        key, (model.hyper_mean.shape[0], *shape), jnp.float32, -0.5, 0.5
-    )
-    return jnp.moveaxis(draw, 0, -1).astype(model.hyper_mean.dtype)
+    # Drawn coordinate by coordinate, which lets the compiler keep each contiguous over `shape`.
+    uniform = draws.uniform(key, (model.hyper_mean.shape[0], *shape))
+    return jnp.moveaxis(uniform - 0.5, 0, -1).astype(model.hyper_mean.dtype)
 
 
 def draw_log(
@@ -252,7 +249,8 @@ def simulate_offpolicy(
         threads=threads,
         progress=progress,
     )
-    suboptimality, differences = out.averaged
+    curves, differences = out.averaged
+    suboptimality = {name: curves[name] for name in algorithms}  # in the caller's order
     return OffPolicyResult(
         np.asarray(records), suboptimality, differences, int(runs), out.non_finite
     )
@@ -283,10 +281,11 @@ def _curves(
     """Suboptimality of one run at each checkpoint, averaged over tasks and contexts."""
     instance = design.draw_instance(purpose_key(key, Purpose.INSTANCE), design)
     log = draw_log(key, design, instance, records[-1])
-    # [actions, contexts, features]: contexts lie last in memory once features are taken one by one.
     contexts = design.draw_features(
         purpose_key(key, Purpose.CONTEXTS), design, (design.actions, design.contexts)
     )
+    # Features first and contexts last in memory, where the loop over checkpoints holds them.
+    contexts = jnp.moveaxis(contexts, -1, 0)
     reward = _rewards(instance.task_parameter, contexts)
     best = _mean(jnp.max(reward, axis=0))
     weight = jnp.where(jnp.arange(design.max_tasks) < design.tasks, 1 / design.tasks, 0)
@@ -304,27 +303,24 @@ def _curves(
 
 def _log_block(key: Array, design: OffPolicyDesign, instance: Instance, block: Array) -> BanditLog:
     model: Any = design.model
-    task_key, feature_key, action_key, noise_key = jax.random.split(
-        purpose_key(key, Purpose.LOG, block), 4
-    )
-    task = _draw_tasks(task_key, design)
+    feature_key = purpose_key(key, Purpose.LOG_FEATURES, block)
+    task = _draw_tasks(purpose_key(key, Purpose.LOG_TASK, block), design)
     if design.logging_policy is None:
         # The features of an action taken uniformly at random are those of any action.
         feature = design.draw_features(feature_key, design, (_RECORDS,))
     else:
         choices = design.draw_features(feature_key, design, (_RECORDS, design.actions))
-        choose = partial(design.logging_policy)
-        action = jax.vmap(lambda k, c: choose(k, design, c))(
-            jax.random.split(action_key, _RECORDS), choices
-        )
+        action_keys = jax.random.split(purpose_key(key, Purpose.LOG_ACTION, block), _RECORDS)
+        choose = design.logging_policy
+        action = jax.vmap(lambda k, c: choose(k, design, c))(action_keys, choices)
         feature = jnp.take_along_axis(choices, action[:, None, None], axis=1)[:, 0]
-    noise = jax.random.normal(noise_key, (_RECORDS,), jnp.float32).astype(feature.dtype)
+    noise = draws.normal(purpose_key(key, Purpose.LOG_NOISE, block), (_RECORDS,))
     mean = linalg.inner(feature, instance.task_parameter[task])
-    return BanditLog(task, feature, mean + model.noise_std * noise)
+    return BanditLog(task, feature, mean + model.noise_std * noise.astype(mean.dtype))
 
 
 def _draw_tasks(key: Array, design: OffPolicyDesign) -> Int[Array, " records"]:
-    uniform = jax.random.uniform(key, (_RECORDS,), jnp.float32)
+    uniform = draws.uniform(key, (_RECORDS,))
     if design.task_weights is None:
         task = jnp.floor(uniform * design.tasks).astype(jnp.int32)
         return jnp.minimum(task, design.tasks - 1)
@@ -359,8 +355,10 @@ def _statistics_at(log: BanditLog, tasks: int, records: tuple[int, ...]) -> Task
     )
 
 
-def _rewards(parameter: Array, contexts: Array) -> Float[Array, "actions tasks contexts"]:
-    return linalg.inner(contexts[:, None], parameter[None, :, None])
+def _rewards(
+    parameter: Array, contexts: Float[Array, "features actions contexts"]
+) -> Float[Array, "actions tasks contexts"]:
+    return linalg.inner(jnp.moveaxis(contexts, 0, -1)[:, None], parameter[None, :, None])
 
 
 def _mean(value: Float[Array, "tasks contexts"]) -> Float[Array, " tasks"]:
@@ -370,14 +368,17 @@ def _mean(value: Float[Array, "tasks contexts"]) -> Float[Array, " tasks"]:
 
 
 def _pessimistic_value(
-    gaussian: Gaussian, contexts: Array, reward: Array, alpha: ArrayLike
+    gaussian: Gaussian,
+    contexts: Float[Array, "features actions contexts"],
+    reward: Float[Array, "actions tasks contexts"],
+    alpha: ArrayLike,
 ) -> Float[Array, " tasks"]:
     """Mean over contexts of the reward of the pessimistic action, for each task."""
     mean, cov = gaussian.mean[:, None], gaussian.cov[:, None]
     best = value = None
     # One comparison an action: the compiler keeps all of it in registers, and ties go to the first.
-    for action in range(contexts.shape[0]):
-        feature = contexts[action][None]
+    for action in range(contexts.shape[1]):
+        feature = jnp.moveaxis(contexts[:, action], 0, -1)[None]
         variance = linalg.quadratic_form(cov, feature)
         bound = linalg.inner(feature, mean) - alpha * jnp.sqrt(jnp.maximum(variance, 0))
         if best is None or value is None:

@@ -1,0 +1,1 @@
+"""Experiments: simulations turned into tables and pictures."""

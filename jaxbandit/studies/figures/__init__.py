@@ -1,0 +1,69 @@
+"""The papers' figures and tables: one file a paper, one function a figure.
+
+A figure takes `Settings` and a `Progress` and gives a `Figure`; it knows no files and no terminal.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from jaxbandit import tiles
+
+if TYPE_CHECKING:
+    import polars
+    from matplotlib.figure import Figure as Picture
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a user may choose."""
+
+    runs: int | None = None
+    """Monte-Carlo runs a point; None for the figure's default."""
+    seed: int = 0
+    movielens: Path | None = None
+    """Directory with MovieLens data; None to download ML-1M."""
+    rank: int = 10
+    clusters: int = 7
+    tasks: int = 100
+
+
+class Reporter(NamedTuple):
+    """How a figure speaks while it is computed."""
+
+    notify: Callable[[str], None]
+    """Takes a line of text."""
+    progress: Callable[[str], tiles.Progress]
+    """Takes what is being computed, gives the callback for one simulation."""
+
+
+class FigureResult(NamedTuple):
+    """A reproduced figure."""
+
+    table: polars.DataFrame
+    """Tidy, one observation a row."""
+    picture: Picture
+    findings: list[str]
+    """Which of the paper's statements the numbers confirm, a sentence each."""
+    facts: dict[str, Any]
+    """Numbers that explain the table, for the record kept beside it."""
+
+
+class Entry(NamedTuple):
+    """A figure in the registry."""
+
+    compute: Callable[[Settings, Reporter], FigureResult]
+    needs_data: bool
+
+
+def registry() -> dict[str, Entry]:
+    """Every figure by its command-line name, in the papers' order."""
+    from jaxbandit.studies.figures import hieropo
+
+    return {
+        "hieropo-fig2": Entry(hieropo.figure2, needs_data=False),
+        "hieropo-fig3": Entry(hieropo.figure3, needs_data=True),
+    }

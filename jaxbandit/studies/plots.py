@@ -1,0 +1,59 @@
+"""Pictures of tables."""
+
+from __future__ import annotations
+
+import polars as pl
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+# Colour-blind safe (Okabe and Ito), fixed per policy so that figures compare.
+_STYLE = {
+    "HierOPO": ("#D55E00", "o"),
+    "FlatOPO": ("#0072B2", "s"),
+    "OracleOPO": ("#009E73", "^"),
+}
+
+
+def hieropo_figure2(table: pl.DataFrame) -> Figure:
+    """Three panels: records at two hyper-priors, then tasks."""
+    figure = Figure(figsize=(12, 3.8), layout="constrained")
+    axes = figure.subplots(1, 3)
+    for axis, panel in zip(axes, ("left", "middle", "right"), strict=True):
+        part = table.filter(pl.col("panel") == panel)
+        x = "tasks" if panel == "right" else "records"
+        _curves(axis, part, x)
+        fixed = f"n = {part['records'][0]}" if panel == "right" else f"m = {part['tasks'][0]}"
+        axis.set_title(rf"$\sigma_q$ = {part['hyper_std'][0]}, {fixed}")
+        axis.set_xlabel("tasks m" if panel == "right" else "records n")
+    axes[0].set_ylabel("suboptimality")
+    axes[0].legend(frameon=False)
+    _caption(figure, table)
+    return figure
+
+
+def hieropo_figure3(table: pl.DataFrame) -> Figure:
+    """One panel, records on a logarithmic axis."""
+    figure = Figure(figsize=(6, 4.2), layout="constrained")
+    axis = figure.subplots()
+    _curves(axis, table, "records")
+    axis.set_xscale("log")
+    axis.set_xlabel("records n")
+    axis.set_ylabel("suboptimality (stars)")
+    axis.legend(frameon=False)
+    _caption(figure, table)
+    return figure
+
+
+def _curves(axis: Axes, table: pl.DataFrame, x: str) -> None:
+    for policy, (colour, marker) in _STYLE.items():
+        part = table.filter(pl.col("policy") == policy).sort(x)
+        at, mean, sem = (part[c].to_numpy() for c in (x, "suboptimality_mean", "suboptimality_sem"))
+        axis.plot(at, mean, color=colour, marker=marker, markersize=4, label=policy)
+        axis.fill_between(at, mean - sem, mean + sem, color=colour, alpha=0.2, linewidth=0)
+    axis.set_ylim(bottom=0)
+    axis.grid(alpha=0.25)
+
+
+def _caption(figure: Figure, table: pl.DataFrame) -> None:
+    runs = f"{table['runs'].max():,} runs; bands: mean ± standard error"
+    figure.supxlabel(runs, fontsize=8, color="0.4")

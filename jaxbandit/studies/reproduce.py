@@ -1,0 +1,103 @@
+"""Computing figures and writing them: CSV, PNG and a JSON record each."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from jaxbandit import tiles
+from jaxbandit.checks import InputError, check_count
+from jaxbandit.studies import provenance
+from jaxbandit.studies.figures import FigureResult, Reporter, Settings, registry
+
+
+def reproduce_figures(
+    names: Sequence[str], settings: Settings, out: Path, *, quiet: bool = False
+) -> None:
+    """Compute figures and write `OUT/<figure>.csv`, `.png` and `.json` for each.
+
+    Args:
+        names: figures; none for all that need no data from outside.
+        settings: what the user chose.
+        out: directory, made if missing.
+        quiet: print nothing.
+
+    Raises:
+        InputError: an unknown figure, settings or data that cannot be used.
+        OSError: `out` cannot be written.
+    """
+    known = registry()
+    for name in names:
+        if name not in known:
+            raise InputError(f"no figure {name!r}; there are {', '.join(known)}")
+    if settings.runs is not None:
+        check_count("runs", settings.runs)
+    names = names or [name for name, entry in known.items() if not entry.needs_data]
+    out.mkdir(parents=True, exist_ok=True)
+    console = Console(quiet=quiet, highlight=False)
+    for name in names:
+        started = time.monotonic()
+        console.print(f"[bold]{name}[/bold]")
+        with _reporter(console) as reporter:
+            figure = known[name].compute(settings, reporter)
+        seconds = time.monotonic() - started
+        _write(name, figure, settings, out, seconds)
+        for line in figure.findings:
+            console.print(f"  {line}", markup=False)
+        console.print(f"  {seconds:.1f} s; wrote {out / name}.csv, .png, .json", markup=False)
+
+
+@contextmanager
+def _reporter(console: Console) -> Iterator[Reporter]:
+    columns = (
+        TextColumn("  {task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("runs, time left"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=console, transient=True) as bars:
+
+        def progress(description: str) -> tiles.Progress:
+            bar = bars.add_task(description, total=None)
+            return lambda done, total: bars.update(bar, completed=done, total=total)
+
+        notify: Callable[[str], None] = lambda line: console.print(f"  {line}", markup=False)
+        yield Reporter(notify, progress)
+
+
+def _write(name: str, figure: FigureResult, settings: Settings, out: Path, seconds: float) -> None:
+    # Each file appears whole or not at all.
+    csv, png, record = (out / f"{name}.{ending}" for ending in ("csv", "png", "json"))
+    with _whole(csv) as path:
+        figure.table.write_csv(path)
+    with _whole(png) as path:
+        figure.picture.savefig(path, dpi=160, format="png")
+    entry = {
+        "figure": name,
+        "settings": asdict(settings),
+        "findings": figure.findings,
+        "facts": figure.facts,
+        "seconds": round(seconds, 2),
+        **provenance.record(),
+    }
+    with _whole(record) as path:
+        path.write_text(json.dumps(entry, indent=2, default=str) + "\n")
+
+
+@contextmanager
+def _whole(path: Path) -> Iterator[Path]:
+    part = path.with_name(f".{path.name}.part")
+    try:
+        yield part
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)
