@@ -12,7 +12,7 @@ import os
 from collections import deque
 from collections.abc import Callable, Hashable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from functools import partial
+from functools import cache
 from typing import Any, NamedTuple
 
 import jax
@@ -120,7 +120,18 @@ class _TileSummary(NamedTuple):
     finite: Any
 
 
-@partial(jax.jit, static_argnums=(0, 1, 2))
+# x86 compilers shy from full-width vectors, for the sake of chips that slow down on meeting them;
+# current ones do not, and the straight arithmetic here gains a third.
+_COMPILER_OPTIONS: dict[str, dict[str, Any]] = {"cpu": {"xla_cpu_prefer_vector_width": 512}}
+
+
+@cache
+def _compiled(platform: str) -> Any:
+    return jax.jit(
+        _tile, static_argnums=(0, 1, 2), compiler_options=_COMPILER_OPTIONS.get(platform)
+    )
+
+
 def _tile(
     program: Program,
     static: Hashable,
@@ -156,6 +167,7 @@ def _tiles(
     workers = len(devices)
     if devices[0].platform == "cpu":
         workers = max(workers, usable_cores() if threads is None else check_count("threads", threads))
+    tile = _compiled(devices[0].platform)
     inputs = [jax.device_put((root, params), device) for device in devices]
     count = -(-runs // width)
 
@@ -163,7 +175,7 @@ def _tiles(
         device = index % len(devices)
         with jax.default_device(devices[device]):
             on_root, on_params = inputs[device]
-            summary = _tile(
+            summary = tile(
                 program,
                 static,
                 width,

@@ -292,7 +292,8 @@ def _oracle_posteriors(model: Model, stats: TaskStatistics, hyper_parameter: Arr
 
 @jax.jit
 def _flat_posteriors(model: Model, stats: TaskStatistics) -> Gaussian:
-    return _posteriors(linalg.cholesky(model.hyper_cov + model.task_cov), model, stats)
+    order, factor = _graded_factor(model.hyper_cov + model.task_cov)
+    return _posteriors(factor[jnp.argsort(order)], model, stats)
 
 
 @jax.jit
@@ -321,7 +322,7 @@ def _log_marginal_likelihood(model: Model, stats: TaskStatistics) -> Array:
 
 class _Basis(NamedTuple):
     factor: Float[Array, "features features"]
-    """F, lower triangular, task_cov = F F'."""
+    """F, task_cov = F F'; triangular but for the order of its rows."""
     hyper: Float[Array, "features features"]
     """H, hyper_cov = F H H' F'."""
 
@@ -347,11 +348,22 @@ def _checked(model: HierarchicalGaussian, stats: TaskStatistics) -> tuple[Model,
 
 
 def _basis(model: Model) -> _Basis:
-    factor = linalg.cholesky(model.task_cov)
+    order, factor = _graded_factor(model.task_cov)
     hyper = lax.linalg.triangular_solve(
-        factor, linalg.psd_factor(model.hyper_cov), left_side=True, lower=True
+        factor, linalg.psd_factor(model.hyper_cov[order][:, order]), left_side=True, lower=True
     )
-    return _Basis(factor, hyper)
+    return _Basis(factor[jnp.argsort(order)], hyper)
+
+
+def _graded_factor(cov: Array) -> tuple[Array, Array]:
+    """Features by descending variance, and the Cholesky factor of `cov` in that order.
+
+    Large variances first, the columns of the factor fall off with the variances, and so do the rows
+    of A; in another order all columns are as long as the longest, and the digits of features with a
+    small variance drown in those with a large one.
+    """
+    order = jnp.argsort(-jnp.diagonal(cov), stable=True)
+    return order, linalg.cholesky(cov[order][:, order])
 
 
 def _hyper_precision(basis: _Basis, information: HyperInformation) -> Array:

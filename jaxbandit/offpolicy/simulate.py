@@ -31,6 +31,7 @@ from jaxbandit.offpolicy.model import (
     check_model,
 )
 from jaxbandit.offpolicy.policy import ALGORITHMS, Algorithm
+from jaxbandit.offpolicy.statistics import empty_statistics
 
 # Runs in a tile. Part of what fixes a result's bits; on CPUs a tile this wide stays in cache.
 TILE_WIDTH = {"cpu": 32}
@@ -298,7 +299,7 @@ def _curves(
             curve[name] = jnp.sum(weight * (best - value))
         return curve
 
-    return lax.map(evaluate, _statistics_at(log, design.max_tasks, records))
+    return _at_checkpoints(evaluate, log, design.max_tasks, records)
 
 
 def _log_block(key: Array, design: OffPolicyDesign, instance: Instance, block: Array) -> BanditLog:
@@ -329,27 +330,47 @@ def _draw_tasks(key: Array, design: OffPolicyDesign) -> Int[Array, " records"]:
     return jnp.searchsorted(cumulative, uniform * cumulative[-1], side="right").astype(jnp.int32)
 
 
-def _statistics_at(log: BanditLog, tasks: int, records: tuple[int, ...]) -> TaskStatistics:
-    """Statistics of the first n records for each n of `records`, on a leading axis."""
-    features = log.feature.shape[1]
-    rows, columns = np.tril_indices(features)
-    stack = jnp.concatenate(
-        [
-            jnp.stack([log.feature[:, i] * log.feature[:, j] for i, j in zip(rows, columns)]),
-            (log.feature * log.reward[:, None]).T,
-            jnp.stack([log.reward**2, jnp.ones_like(log.reward)]),
-        ]
+def _at_checkpoints(
+    evaluate: Callable[[TaskStatistics], Any], log: BanditLog, tasks: int, records: tuple[int, ...]
+) -> Any:
+    """`evaluate` of the statistics of the first n records for each n of `records`, in one pass.
+
+    A loop rather than straight code: what the loop takes in is computed once, where straight code
+    would draw the log anew for every checkpoint that uses it.
+    """
+    ends = np.asarray(records)
+    starts = np.concatenate([[0], ends[:-1]])
+    longest = int(np.max(ends - starts))
+    log = jax.tree.map(lambda x: jnp.pad(x, [(0, longest)] + [(0, 0)] * (x.ndim - 1)), log)
+
+    def step(stats: TaskStatistics, segment: tuple[Array, Array]) -> tuple[TaskStatistics, Any]:
+        start, end = segment
+        part = jax.tree.map(lambda x: lax.dynamic_slice_in_dim(x, start, longest), log)
+        listed = start + jnp.arange(longest) < end
+        sums = _dense_statistics(part, listed, tasks)
+        stats = jax.tree.map(jnp.add, stats, sums)
+        return stats, evaluate(stats)
+
+    empty = empty_statistics(tasks, log.feature.shape[1], log.feature.dtype)
+    return lax.scan(step, empty, (jnp.asarray(starts), jnp.asarray(ends)))[1]
+
+
+def _dense_statistics(log: BanditLog, listed: Array, tasks: int) -> TaskStatistics:
+    """Statistics of the listed records as one product: for short logs, and free of scatters."""
+    rows, columns = np.tril_indices(log.feature.shape[1])
+    feature = log.feature.T
+    sums = linalg.matmul(
+        jnp.stack(
+            [feature[i] * feature[j] for i, j in zip(rows, columns, strict=True)]
+            + [coordinate * log.reward for coordinate in feature]
+            + [log.reward**2, jnp.ones_like(log.reward)]
+        ),
+        ((log.task[:, None] == jnp.arange(tasks)) & listed[:, None]).astype(feature.dtype),
     )
-    membership = (log.task[:, None] == jnp.arange(tasks)).astype(stack.dtype)
-    starts = (0, *records[:-1])
-    increments = jnp.stack(
-        [linalg.matmul(stack[:, a:b], membership[a:b]) for a, b in zip(starts, records)]
-    )
-    sums = jnp.moveaxis(jnp.cumsum(increments, axis=0), 1, 0)
     entries = len(rows)
     return TaskStatistics(
-        gram=jnp.moveaxis(linalg.unpack(sums[:entries]), (0, 1), (-2, -1)),
-        moment=jnp.moveaxis(sums[entries : entries + features], 0, -1),
+        gram=jnp.moveaxis(linalg.unpack(sums[:entries]), -1, 0),
+        moment=sums[entries:-2].T,
         square=sums[-2],
         count=sums[-1].astype(jnp.int32),
     )

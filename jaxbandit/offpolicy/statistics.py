@@ -121,7 +121,7 @@ def _stream(log: BanditLog, tasks: int, dtype: np.dtype) -> TaskStatistics:
     task, feature, reward = (np.asarray(field) for field in log)
     n, d = feature.shape
     # Sums over a chunk cost one pass over all tasks, so many tasks want longer chunks.
-    length = min(n, max(_CHUNK, 8 * tasks))
+    length = min(n, max(_CHUNK, 32 * tasks))
     rows = int(np.clip(2 ** np.round(np.log2(length / tasks / 2)), 4, 256))
 
     def chunk_sums(start: int) -> np.ndarray:

@@ -1,0 +1,368 @@
+r"""The two-level form of HierOPO, for hierarchies without a closed form.
+
+Given the hyper-parameter $\mu$ tasks are independent, so all that is asked of a model is one task's
+posterior and evidence given $\mu$, a `TaskModel`. Particles stand for the hyper-posterior: draws
+from it, or draws from the hyper-prior weighted by `particle_log_weights`. Such weights concentrate
+as tasks and records accumulate: look at `effective_sample_size`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array, lax
+from jax.nn import sigmoid, softplus
+from jax.tree_util import Partial
+from jax.typing import ArrayLike
+from jaxtyping import Bool, Float
+
+from jaxbandit import checks, linalg
+from jaxbandit.checks import InputError
+from jaxbandit.offpolicy.model import Gaussian, TaskStatistics
+
+# Damped Newton steps from the prior mean: enough for float64 where logits reach hundreds.
+_NEWTON_STEPS = 32
+_BISECTIONS = 5
+
+Conditional = Callable[[Array, Any], Gaussian]
+"""(hyper-parameter [hyper], one task's data) -> Gaussian(mean [features], cov [features, features])."""
+
+LogEvidence = Callable[[Array, Any], Array]
+"""(hyper-parameter [hyper], one task's data) -> log density of the data, []."""
+
+
+class TaskModel(NamedTuple):
+    """One task given the hyper-parameter.
+
+    A function that needs arrays of its own is best a `jax.tree_util.Partial` of them, which
+    compiles once whatever their values; a closure compiles anew each time it is made.
+    """
+
+    conditional: Conditional
+    """Mean and covariance of the task parameter."""
+    log_evidence: LogEvidence
+    """Log density of the task's rewards, its parameter integrated out."""
+
+
+class TaskRecords(NamedTuple):
+    """Records of one task, padded to a common length, or of many: leading axes are shared."""
+
+    feature: Float[Array, "... records features"]
+    reward: Float[Array, "... records"]
+    mask: Bool[Array, "... records"]
+    """Whether there is a record; what is stored where there is none plays no role."""
+
+
+def marginal_posteriors(
+    particles: Float[ArrayLike, "particles hyper"],
+    conditional: Conditional,
+    data: Any,
+    log_weights: Float[ArrayLike, " particles"] | None = None,
+) -> Gaussian:
+    r"""Posterior mean and covariance of every task's parameter given every task's data.
+
+    $E[\theta_s | D] = E[E[\theta_s | \mu, D_s] | D]$ and $cov[\theta_s | D] =
+    E[cov[\theta_s | \mu, D_s] | D] + cov[E[\theta_s | \mu, D_s] | D]$, outer expectations over the
+    particles, which are met one at a time: memory is that of one particle's conditionals.
+
+    Args:
+        particles: [particles, hyper], standing for the hyper-posterior.
+        conditional: as in `TaskModel`; mapped over tasks.
+        data: pytree of arrays with a leading axis tasks.
+        log_weights: [particles], up to a constant; -inf for no weight. None: equal weights.
+
+    Returns:
+        Gaussian with mean [tasks, features] and cov [tasks, features, features].
+
+    Raises:
+        InputError: shapes disagree, there are no particles or tasks, a particle is not finite, a
+            log weight is NaN or +inf, or all are -inf.
+
+    Source:
+        Hong et al. 2023, section 3.1, eqs. 4-5.
+
+    >>> import jax.numpy as jnp
+    >>> import jaxbandit as jb
+    >>> from jaxbandit.offpolicy import two_level
+    >>> stats = jb.task_statistics(jb.BanditLog([0], [[1.0]], [3.0]), tasks=2)
+    >>> tasks = two_level.linear_gaussian(jnp.eye(1), 1.0)
+    >>> post = two_level.marginal_posteriors([[0.0], [2.0]], tasks.conditional, stats)
+    >>> post.mean.tolist(), post.cov.tolist()
+    ([[2.0], [1.0]], [[[0.75]], [[2.0]]])
+    """
+    particles, log_weights = _check_particles(particles, log_weights)
+    _check_data(data)
+    return _marginal_posteriors(particles, Partial(conditional), data, log_weights)
+
+
+def particle_log_weights(
+    particles: Float[ArrayLike, "particles hyper"],
+    log_evidence: LogEvidence,
+    data: Any,
+    log_weights: Float[ArrayLike, " particles"] | None = None,
+) -> Float[Array, " particles"]:
+    r"""Log weights that turn draws from the hyper-prior into draws from the hyper-posterior.
+
+    $\log w_j = \sum_s \log p(D_s | \mu_j)$ + const, normalised: $\sum_j w_j = 1$.
+
+    Args:
+        particles: [particles, hyper].
+        log_evidence: as in `TaskModel`; mapped over tasks.
+        data: pytree of arrays with a leading axis tasks.
+        log_weights: [particles], weights that the particles already have as draws from the
+            hyper-prior, from a proposal or earlier data. None: equal weights.
+
+    Raises:
+        InputError: as `marginal_posteriors`.
+    """
+    particles, log_weights = _check_particles(particles, log_weights)
+    _check_data(data)
+    return _particle_log_weights(particles, Partial(log_evidence), data, log_weights)
+
+
+def effective_sample_size(log_weights: Float[ArrayLike, " particles"]) -> Float[Array, ""]:
+    r"""$1 / \sum_j w_j^2$: how many equally weighted particles these are worth.
+
+    >>> from jaxbandit.offpolicy import two_level
+    >>> float(two_level.effective_sample_size([0.0, 0.0, -float("inf")]))
+    2.0
+    """
+    checks.check_shape("log_weights", log_weights, (None,), "[particles]")
+    return 1 / jnp.sum(jax.nn.softmax(_check_log_weights(log_weights)) ** 2)
+
+
+def linear_gaussian(task_cov: ArrayLike, noise_std: ArrayLike) -> TaskModel:
+    r"""$\theta_s | \mu \sim N(\mu, \Sigma_0)$, $y \sim N(\phi' \theta_s, \sigma^2)$; exact.
+
+    A task's data is its `TaskStatistics`, so the statistics of a log serve as `data`.
+
+    Args:
+        task_cov: [features, features], positive semi-definite.
+        noise_std: [], positive.
+
+    Raises:
+        InputError: an argument is not as above.
+    """
+    factor = _check_task_cov(task_cov)
+    checks.check_shape("noise_std", noise_std, (), "[]")
+    checks.check_positive("noise_std", noise_std)
+    arrays = factor, jnp.asarray(noise_std, factor.dtype)
+    return TaskModel(Partial(_linear_conditional, *arrays), Partial(_linear_evidence, *arrays))
+
+
+def bernoulli_laplace(task_cov: ArrayLike) -> TaskModel:
+    r"""$\theta_s | \mu \sim N(\mu, \Sigma_0)$, $P(y = 1) = 1 / (1 + e^{-\phi' \theta_s})$.
+
+    Conditional and evidence are Laplace's approximations at the mode. A task's data is
+    `TaskRecords`, with rewards 0 or 1.
+
+    Args:
+        task_cov: [features, features], positive semi-definite.
+
+    Raises:
+        InputError: task_cov is not as above.
+    """
+    factor = _check_task_cov(task_cov)
+    return TaskModel(Partial(_laplace_conditional, factor), Partial(_laplace_evidence, factor))
+
+
+# The same, on checked arguments.
+
+
+@jax.jit
+def _marginal_posteriors(
+    particles: Array, conditional: Partial, data: Any, log_weights: Array
+) -> Gaussian:
+    given = jax.vmap(conditional, in_axes=(None, 0))
+    shapes = jax.eval_shape(given, particles[0], data)
+    m, d = _check_conditional(shapes)
+    weights = jax.nn.softmax(log_weights)
+    # Share of each particle among those met so far; NaN stays NaN.
+    gains = jnp.where(weights == 0, 0, weights / jnp.cumsum(weights))
+    dtype = jnp.result_type(gains, shapes.mean, shapes.cov)
+
+    def add(carry: Gaussian, particle: tuple[Array, Array]) -> tuple[Gaussian, None]:
+        hyper_parameter, gain = particle
+        one = given(hyper_parameter, data)
+        change = one.mean - carry.mean
+        # (1 - g) C + g (C_j + (1 - g) x x'): an average of covariances, nothing cancels.
+        spread = (1 - gain) * change[:, :, None] * change[:, None, :]
+        mixed = Gaussian(
+            carry.mean + gain * change,
+            (1 - gain) * carry.cov + gain * (one.cov + spread),
+        )
+        # A particle without weight may be one that has no posterior.
+        return jax.tree.map(lambda old, new: jnp.where(gain == 0, old, new), carry, mixed), None
+
+    initial = Gaussian(jnp.zeros((m, d), dtype), jnp.zeros((m, d, d), dtype))
+    return lax.scan(add, initial, (particles, gains))[0]
+
+
+@jax.jit
+def _particle_log_weights(
+    particles: Array, log_evidence: Partial, data: Any, log_weights: Array
+) -> Array:
+    def evidence(hyper_parameter: Array) -> Array:
+        value = jax.vmap(log_evidence, in_axes=(None, 0))(hyper_parameter, data)
+        if value.ndim != 1:
+            raise InputError(f"log_evidence must return a scalar, returned {value.shape[1:]}")
+        return value
+
+    # Only differences between particles matter: taken task by task, float32 keeps them.
+    first = evidence(particles[0])
+    first = jnp.where(jnp.isfinite(first), first, 0)
+    total = lax.map(lambda particle: jnp.sum(evidence(particle) - first), particles)
+    return jax.nn.log_softmax(log_weights + total)
+
+
+# Task models, in coordinates theta = mu + F u with task_cov = F F', in which u ~ N(0, I).
+
+
+def _linear(
+    factor: Array, noise_std: Array, hyper_parameter: Array, stats: TaskStatistics
+) -> tuple[Array, Array, Array]:
+    """Posterior covariance of u, log-determinant of its precision, and information."""
+    variance = noise_std**2
+    precision = linalg.congruence(factor.T, stats.gram) / variance
+    inverse, log_det = linalg.spd_inverse(precision + jnp.eye(len(factor), dtype=precision.dtype))
+    centred = stats.moment - linalg.matmul(stats.gram, hyper_parameter)
+    return inverse, log_det, linalg.matmul(factor.T, centred) / variance
+
+
+def _linear_conditional(
+    factor: Array, noise_std: Array, hyper_parameter: Array, stats: TaskStatistics
+) -> Gaussian:
+    inverse, _, vector = _linear(factor, noise_std, hyper_parameter, stats)
+    return _gaussian(factor, hyper_parameter, linalg.matmul(inverse, vector), inverse)
+
+
+def _linear_evidence(
+    factor: Array, noise_std: Array, hyper_parameter: Array, stats: TaskStatistics
+) -> Array:
+    inverse, log_det, vector = _linear(factor, noise_std, hyper_parameter, stats)
+    variance = noise_std**2
+    at_mean = linalg.quadratic_form(stats.gram, hyper_parameter)
+    square = stats.square - 2 * linalg.inner(stats.moment, hyper_parameter) + at_mean
+    fitted = linalg.quadratic_form(inverse, vector)
+    constant = stats.count.astype(variance.dtype) * jnp.log(2 * jnp.pi * variance)
+    return -0.5 * (constant + square / variance - fitted + log_det)
+
+
+def _laplace(
+    factor: Array, hyper_parameter: Array, records: TaskRecords
+) -> tuple[Array, Array, Array]:
+    """Mode of u, the precision there, and minus the log density there, relative to the prior's."""
+    feature = jnp.where(records.mask[:, None], records.feature, 0)
+    reward = jnp.where(records.mask, records.reward, 0)
+    centre, inside = linalg.matmul(feature, hyper_parameter), linalg.matmul(feature, factor)
+    identity = jnp.eye(len(factor), dtype=inside.dtype)
+
+    def logit(mode: Array) -> Array:
+        return centre + linalg.matmul(inside, mode)
+
+    def precision(mode: Array) -> Array:
+        weight = sigmoid(logit(mode)) * sigmoid(-logit(mode))
+        return identity + linalg.matmul(inside.T, weight[:, None] * inside)
+
+    def newton(_: Array, mode: Array) -> Array:
+        gradient = mode + linalg.matmul(inside.T, sigmoid(logit(mode)) - reward)
+        step = -linalg.spd_solve(precision(mode), gradient)
+        change = linalg.matmul(inside, step)
+
+        def narrow(_: Array, bracket: tuple[Array, Array]) -> tuple[Array, Array]:
+            low, high = bracket
+            middle = jnp.sqrt(low * high)
+            error = sigmoid(logit(mode) + middle * change) - reward
+            slope = linalg.inner(mode + middle * step, step) + jnp.sum(error * change)
+            return jnp.where(slope > 0, low, middle), jnp.where(slope > 0, middle, high)
+
+        # Curvature grows at most by e^c where logits change by c, so log(1 + c)/c of the step stops
+        # short of the minimum along it (Sun and Tran-Dinh 2019, eq. 34, nu = 2): so does whatever
+        # bisection adds to it, every step descends, and the last ones are full.
+        largest = jnp.max(jnp.abs(change), initial=0)
+        safe = jnp.where(largest > 0, jnp.log1p(largest) / largest, 1)
+        length, _ = lax.fori_loop(0, _BISECTIONS, narrow, (safe, jnp.ones_like(safe)))
+        return mode + length * step
+
+    mode = lax.fori_loop(0, _NEWTON_STEPS, newton, jnp.zeros_like(inside, shape=len(factor)))
+    at_mode = logit(mode)
+    loss = reward * softplus(-at_mode) + (1 - reward) * softplus(at_mode)
+    energy = jnp.sum(jnp.where(records.mask, loss, 0)) + 0.5 * linalg.inner(mode, mode)
+    return mode, precision(mode), energy
+
+
+def _laplace_conditional(factor: Array, hyper_parameter: Array, records: TaskRecords) -> Gaussian:
+    mode, precision, _ = _laplace(factor, hyper_parameter, records)
+    return _gaussian(factor, hyper_parameter, mode, linalg.spd_inverse(precision)[0])
+
+
+def _laplace_evidence(factor: Array, hyper_parameter: Array, records: TaskRecords) -> Array:
+    _, precision, energy = _laplace(factor, hyper_parameter, records)
+    return -energy - 0.5 * linalg.spd_inverse(precision)[1]
+
+
+def _gaussian(factor: Array, hyper_parameter: Array, mean: Array, cov: Array) -> Gaussian:
+    return Gaussian(
+        hyper_parameter + linalg.matmul(factor, mean), linalg.congruence(factor, cov)
+    )
+
+
+# Checks.
+
+
+def _check_particles(
+    particles: ArrayLike, log_weights: ArrayLike | None
+) -> tuple[Array, Array]:
+    checks.check_shape("particles", particles, (None, None), "[particles, hyper]")
+    if 0 in np.shape(particles):
+        raise InputError(f"particles must not be empty, has shape {np.shape(particles)}")
+    checks.check_finite("particles", particles)
+    particles = jnp.asarray(particles, jnp.result_type(float, jnp.asarray(particles)))
+    count = len(particles)
+    if log_weights is None:
+        return particles, jnp.zeros(count, particles.dtype)
+    checks.check_shape("log_weights", log_weights, (count,), "[particles]")
+    return particles, _check_log_weights(log_weights).astype(particles.dtype)
+
+
+def _check_log_weights(log_weights: ArrayLike) -> Array:
+    values = jnp.asarray(log_weights, float)
+    if checks.is_concrete(values):
+        wrong = ~(np.asarray(values) < np.inf)
+        if np.any(wrong):
+            at = int(np.argmax(wrong))
+            raise InputError(f"log_weights must be below inf, was {values[at]} at index {at}")
+        if np.all(np.isneginf(values)):
+            raise InputError("log_weights must leave some particle a weight, all are -inf")
+    return values
+
+
+def _check_data(data: Any) -> None:
+    lengths = {np.shape(leaf)[:1] for leaf in jax.tree.leaves(data)}
+    if len(lengths) != 1 or lengths & {(), (0,)}:
+        shapes = [np.shape(leaf) for leaf in jax.tree.leaves(data)]
+        raise InputError(
+            f"data must have arrays with one leading axis tasks, of at least 1; has shapes {shapes}"
+        )
+
+
+def _check_conditional(shapes: Any) -> tuple[int, int]:
+    mean, cov = (np.shape(leaf)[1:] for leaf in shapes)
+    if len(mean) != 1 or cov != 2 * mean:
+        raise InputError(
+            "conditional must return Gaussian(mean [features], cov [features, features]), "
+            f"returned shapes {mean} and {cov}"
+        )
+    return np.shape(shapes.mean)
+
+
+def _check_task_cov(task_cov: ArrayLike) -> Array:
+    """A factor F of the task covariance, F F'."""
+    d = np.shape(task_cov)[0] if np.ndim(task_cov) else None
+    checks.check_shape("task_cov", task_cov, (d, d), "[features, features]")
+    checks.check_covariance("task_cov", task_cov, singular=True)
+    return linalg.psd_factor(jnp.asarray(task_cov, jnp.result_type(float, jnp.asarray(task_cov))))

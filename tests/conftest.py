@@ -1,0 +1,16 @@
+"""What all tests share: how exact the precision in use has to be."""
+
+import jax
+import pytest
+
+
+@pytest.fixture(scope="session")
+def x64() -> bool:
+    """Whether this process computes in float64."""
+    return bool(jax.config.jax_enable_x64)
+
+
+@pytest.fixture(scope="session")
+def rtol(x64) -> float:
+    """Normwise relative error that posteriors may have."""
+    return 1e-10 if x64 else 1e-4
