@@ -39,5 +39,19 @@ from jaxbandit.offpolicy.statistics import (
     scan_statistics,
     task_statistics,
 )
+from jaxbandit.online.arms import Confidence, OfflineArms, confidence
+from jaxbandit.online.environments import (
+    Environment,
+    bernoulli_arms,
+    gaussian_arms,
+    reward_table,
+)
+from jaxbandit.online.indexing import first_argmax, put, take
+from jaxbandit.online.policies.base import Policy, Problem, Round
+from jaxbandit.online.policies.lcb import lcb
+from jaxbandit.online.policies.oto import oto
+from jaxbandit.online.policies.ucb import ucb
+from jaxbandit.online.rollout import Trajectory, rollout
+from jaxbandit.online.simulate import PolicyResult, SimulationResult, simulate
 
 __version__ = "0.1.0.dev0"

@@ -35,13 +35,23 @@ def bits(key: Array, shape: tuple[int, ...]) -> UInt32[Array, "*shape"]:
 
 def uniform(key: Array, shape: tuple[int, ...]) -> Float[Array, "*shape"]:
     """Uniform on [0, 1), in steps of 2^-24."""
-    return (bits(key, shape) >> 8).astype(jnp.int32).astype(jnp.float32) * jnp.float32(2**-24)
+    return to_uniform(bits(key, shape))
 
 
 def normal(key: Array, shape: tuple[int, ...]) -> Float[Array, "*shape"]:
     """Standard normal, by inverting the distribution function."""
+    return to_normal(bits(key, shape))
+
+
+def to_uniform(word: UInt32[Array, "*n"]) -> Float[Array, "*n"]:
+    """Uniform words to [0, 1), in steps of 2^-24."""
+    return (word >> 8).astype(jnp.int32).astype(jnp.float32) * jnp.float32(2**-24)
+
+
+def to_normal(word: UInt32[Array, "*n"]) -> Float[Array, "*n"]:
+    """Uniform words to standard normal numbers."""
     # Odd multiples of 2^-24 in (-1, 1): symmetric, and never 0, 1 or -1.
-    centred = (bits(key, shape).astype(jnp.int32) >> 8).astype(jnp.float32) * 2 + 1
+    centred = (word.astype(jnp.int32) >> 8).astype(jnp.float32) * 2 + 1
     return jnp.float32(math.sqrt(2)) * lax.erf_inv(centred * jnp.float32(2**-24))
 
 

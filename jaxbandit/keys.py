@@ -31,6 +31,9 @@ class Purpose(IntEnum):
     LOG_FEATURES = 3
     LOG_ACTION = 4
     LOG_NOISE = 5
+    OFFLINE_REWARDS = 6
+    REWARDS = 7
+    POLICY = 8
 
 
 def root_key(key: Any) -> Array:

@@ -213,6 +213,8 @@ def packed_multiply(
     packed: Float[Array, "entries *batch"], vector: Float[Array, "d *batch"]
 ) -> Float[Array, "d *batch"]:
     """`A x` for packed symmetric A."""
+    if vector.shape[0] > UNROLL_LIMIT:
+        return einsum("ij...,j...->i...", unpack(packed), vector)
     rows = []
     for i in range(vector.shape[0]):
         row = packed[i * (i + 1) // 2] * vector[0]
@@ -226,6 +228,9 @@ def packed_multiply(
 def packed_outer(vectors: Float[Array, "k d *batch"]) -> Float[Array, "entries *batch"]:
     """`sum_k v_k v_k'`, packed."""
     count, order = vectors.shape[:2]
+    if order > UNROLL_LIMIT:
+        rows, columns = np.tril_indices(order)
+        return einsum("ki...,kj...->ij...", vectors, vectors)[rows, columns]
     entries = []
     for i in range(order):
         for j in range(i + 1):

@@ -306,7 +306,10 @@ def _log_marginal_likelihood(model: Model, stats: TaskStatistics) -> Array:
         at_mean = linalg.quadratic_form(part.gram, model.hyper_mean)
         square = part.square - 2 * linalg.matmul(part.moment, model.hyper_mean) + at_mean
         tasks = _condition(basis.factor, model, part)
-        fitted = jnp.sum(tasks.vector * linalg.packed_multiply(tasks.inverse, tasks.vector), axis=0)
+        # b' P b as the maximum of 2 b' x - x' (I + A) x: rounding in x counts only squared.
+        x = linalg.packed_multiply(tasks.inverse, tasks.vector)
+        back = tasks.vector - x - linalg.packed_multiply(tasks.precision, x)
+        fitted = jnp.sum(x * (tasks.vector + back), axis=0)
         return carry + jnp.sum(square / variance - fitted + tasks.log_det)
 
     within = _over_blocks(add, jnp.zeros_like(variance), stats)

@@ -96,7 +96,8 @@ def figure3(settings: Settings, reporter: Reporter) -> FigureResult:
         "cluster_users": len(design.arrays.user),
         "tasks": settings.tasks,
     }
-    return FigureResult(table, plots.hieropo_figure3(table), _curve_findings(result), facts)
+    findings = _figure3_findings(result, settings.tasks)
+    return FigureResult(table, plots.hieropo_figure3(table), findings, facts)
 
 
 _MEASURES = ["suboptimality_mean", "suboptimality_sem", "runs"]
@@ -160,6 +161,30 @@ def _curve_findings(result: OffPolicyResult) -> list[str]:
             bool(np.argmax(flat.mean) < len(flat.mean) / 2),
         ),
     ]
+
+
+def _figure3_findings(result: OffPolicyResult, tasks: int) -> list[str]:
+    """The paper's statements, from five records a task on, and what happens before."""
+    flat, oracle = result.paired("FlatOPO", "HierOPO"), result.paired("HierOPO", "OracleOPO")
+    some = result.records >= 5 * tasks
+    findings = [
+        _verdict(
+            "HierOPO is below FlatOPO by more than two standard errors from five records a task on",
+            bool(np.all((flat.mean > 2 * flat.sem)[some])),
+        ),
+        _verdict(
+            "HierOPO is closer to OracleOPO than to FlatOPO from five records a task on",
+            bool(np.all((np.abs(oracle.mean) < np.abs(flat.mean))[some])),
+        ),
+    ]
+    for index in np.flatnonzero(~some):
+        findings.append(
+            f"seen: with {result.records[index] / tasks:g} records a task HierOPO is "
+            f"{abs(flat.mean[index]):.4f} ± {flat.sem[index]:.4f} "
+            f"{'below' if flat.mean[index] > 0 else 'above'} FlatOPO; the hyper-prior, fitted to "
+            "cluster centres, is only roughly right for this cluster"
+        )
+    return findings
 
 
 def _verdict(statement: str, holds: bool) -> str:

@@ -1,0 +1,1 @@
+"""From offline data to online play on K arms."""

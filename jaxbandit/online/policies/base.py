@@ -1,0 +1,56 @@
+"""What a policy is: four pure functions of one run, and arrays.
+
+Functions are module-level, so that a policy built again with other numbers runs in the program
+already compiled. Everything that is swept is an array in `params`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from jax import Array
+from jaxtyping import Float, Int, Key
+
+
+class Problem(NamedTuple):
+    """What is known before the first round."""
+
+    count: Float[Array, " arms"]
+    """Offline samples."""
+    total: Float[Array, " arms"]
+    """Sum of their rewards."""
+    horizon: Float[Array, ""]
+    """Rounds to be played."""
+
+
+class Round(NamedTuple):
+    """The round being played."""
+
+    number: Int[Array, ""]
+    """From 1."""
+    horizon: Float[Array, ""]
+    """Rounds in all."""
+    key: Key[Array, ""]
+    """For the policy's own randomness; costs nothing unless used."""
+
+
+def no_info(params: Any, state: Any) -> dict[str, Array]:
+    """Diagnostics of a policy that has none."""
+    del params, state
+    return {}
+
+
+class Policy(NamedTuple):
+    """A policy for one run; see `jaxbandit.ucb` for an example."""
+
+    params: Any
+    """Pytree of arrays."""
+    init: Callable[[Any, Problem], Any]
+    """(params, problem) -> state, a pytree of arrays."""
+    select: Callable[[Any, Any, Round], Array]
+    """(params, state, round) -> arm, an int32 in [0, arms)."""
+    update: Callable[[Any, Any, Round, Array, Array], Any]
+    """(params, state, round, arm, reward) -> state, of the same structure and shapes."""
+    info: Callable[[Any, Any], dict[str, Array]] = no_info
+    """(params, state) -> scalars to report at checkpoints."""

@@ -1,0 +1,49 @@
+"""LCB: play the arm of the largest lower confidence bound."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from jax import Array
+
+from jaxbandit.online.arms import Confidence, confidence, lower_bounds, squared_width
+from jaxbandit.online.indexing import first_argmax
+from jaxbandit.online.policies.base import Policy, Problem, Round
+
+
+class LCBState(NamedTuple):
+    """The arm played."""
+
+    arm: Array
+
+
+def lcb(confidence: Confidence = confidence()) -> Policy:  # noqa: B008  (immutable)
+    """LCB: pessimism, from the offline data on.
+
+    A lower bound never falls (it is the largest so far), and the bound of an arm that is not played
+    does not rise. So the best arm of the first round stays the best, ties included, and is played
+    throughout: the rounds need no bounds at all.
+
+    Args:
+        confidence: constants of the bounds.
+
+    Source:
+        Sentenac et al. 2025, section 3.
+    """
+    return Policy(confidence, _init, _select, _update)
+
+
+def _init(bounds: Confidence, problem: Problem) -> LCBState:
+    width = squared_width(bounds, len(problem.count), 1, problem.horizon)
+    low = lower_bounds(bounds, problem.count, problem.total, width)
+    return LCBState(first_argmax(low))
+
+
+def _select(bounds: Confidence, state: LCBState, round: Round) -> Array:
+    return state.arm
+
+
+def _update(
+    bounds: Confidence, state: LCBState, round: Round, arm: Array, reward: Array
+) -> LCBState:
+    return state

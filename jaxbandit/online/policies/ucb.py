@@ -1,0 +1,52 @@
+"""UCB: play the arm of the largest upper confidence bound."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from jax import Array
+
+from jaxbandit.online import optimism
+from jaxbandit.online.arms import Confidence, confidence
+from jaxbandit.online.indexing import put, take
+from jaxbandit.online.policies.base import Policy, Problem, Round
+
+
+class UCBState(NamedTuple):
+    """Samples so far, and the next arm."""
+
+    count: Array
+    total: Array
+    upper: Any
+    arm: Array
+
+
+def ucb(confidence: Confidence = confidence()) -> Policy:  # noqa: B008  (immutable)
+    """UCB warm-started with the offline data.
+
+    Args:
+        confidence: constants of the bounds; with `anytime=True` they widen with the round.
+
+    Source:
+        Auer, Cesa-Bianchi and Fischer 2002; Sentenac et al. 2025, section 3.
+    """
+    return Policy(confidence, _init, _select, _update)
+
+
+def _init(bounds: Confidence, problem: Problem) -> UCBState:
+    upper, arm = optimism.start(bounds, problem)
+    return UCBState(problem.count, problem.total, upper, arm)
+
+
+def _select(bounds: Confidence, state: UCBState, round: Round) -> Array:
+    return state.arm
+
+
+def _update(
+    bounds: Confidence, state: UCBState, round: Round, arm: Array, reward: Array
+) -> UCBState:
+    count, total = take(state.count, arm) + 1, take(state.total, arm) + reward
+    upper, following = optimism.pulled(
+        bounds, state.upper, round, len(state.count), arm, total / count, count
+    )
+    return UCBState(put(state.count, arm, count), put(state.total, arm, total), upper, following)

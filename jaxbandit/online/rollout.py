@@ -1,0 +1,123 @@
+"""One run of one policy."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array, lax
+from jaxtyping import Float, Int, UInt32
+
+from jaxbandit import checks, draws
+from jaxbandit.checks import InputError, check_count
+from jaxbandit.keys import Purpose, purpose_key, root_key
+from jaxbandit.online.arms import OfflineArms
+from jaxbandit.online.environments import Environment
+from jaxbandit.online.indexing import fence
+from jaxbandit.online.policies.base import Policy, Problem, Round
+
+
+class Trajectory(NamedTuple):
+    """One run, round by round."""
+
+    arm: Int[Array, " rounds"]
+    reward: Float[Array, " rounds"]
+    info: dict[str, Array]
+    """The policy's diagnostics after each round, [rounds]."""
+    state: Any
+    """The policy's last state."""
+
+
+def rollout(
+    key: Array,
+    policy: Policy,
+    environment: Environment,
+    offline: OfflineArms | None = None,
+    *,
+    horizon: int,
+) -> Trajectory:
+    """Play one run: one `lax.scan`, to be jitted, mapped or exported as you like.
+
+    With the key of run r, `jax.random.fold_in(key, r)`, it is run r of `simulate`.
+
+    Args:
+        key: PRNG key of the run.
+        policy: what plays.
+        environment: where rewards come from.
+        offline: samples from before; None for none.
+        horizon: rounds.
+
+    Raises:
+        InputError: a horizon below one, offline data that does not fit the environment.
+    """
+    horizon = check_count("horizon", horizon)
+    key = root_key(key)
+    arms = environment.mean.shape[0]
+    count, total = offline_arrays(offline, arms, environment.mean.dtype)
+    problem = Problem(count, total, jnp.asarray(horizon, count.dtype))
+    game = Game(policy, environment, problem, game_keys(key))
+
+    def step(state: Any, number: Array) -> tuple[Any, tuple[Array, Array, dict[str, Array]]]:
+        state, arm, reward = play_round(game, state, number)
+        return state, (arm, reward, policy.info(policy.params, state))
+
+    rounds = jnp.arange(1, horizon + 1, dtype=jnp.int32)
+    state, (arm, reward, info) = lax.scan(step, policy.init(policy.params, problem), rounds)
+    return Trajectory(arm, reward, info, state)
+
+
+class GameKeys(NamedTuple):
+    """Key words of a run's two sources of randomness in its rounds."""
+
+    reward: UInt32[Array, "2"]
+    policy: UInt32[Array, "2"]
+
+
+class Game(NamedTuple):
+    """What is the same in all rounds of a run."""
+
+    policy: Policy
+    environment: Environment
+    problem: Problem
+    keys: GameKeys
+
+
+def game_keys(key: Array) -> GameKeys:
+    """From the key of a run."""
+    return GameKeys(
+        jax.random.key_data(purpose_key(key, Purpose.REWARDS)),
+        jax.random.key_data(purpose_key(key, Purpose.POLICY)),
+    )
+
+
+def play_round(game: Game, state: Any, number: Array) -> tuple[Any, Array, Array]:
+    """Play round `number`, from 1: state, arm and reward."""
+    policy, environment = game.policy, game.environment
+    counter = number.astype(jnp.uint32)
+    zero = jnp.zeros_like(counter)
+    own = jnp.stack(draws.threefry(game.keys.policy, zero, counter))
+    round = Round(number, game.problem.horizon, jax.random.wrap_key_data(own, impl="threefry2x32"))
+    arm = fence(number, policy.select(policy.params, state, round))
+    word, _ = draws.threefry(game.keys.reward, zero, counter)
+    reward = environment.reward(environment.params, arm, word)
+    return policy.update(policy.params, state, round, arm, reward), arm, reward
+
+
+def offline_arrays(offline: OfflineArms | None, arms: int, dtype: Any) -> tuple[Array, Array]:
+    """Counts and totals as arrays; zeros for None.
+
+    Raises:
+        InputError: wrong shapes, negative counts, or a total without samples.
+    """
+    if offline is None:
+        return jnp.zeros(arms, dtype), jnp.zeros(arms, dtype)
+    for name, value in zip(("offline.count", "offline.total"), offline, strict=True):
+        checks.check_shape(name, value, (arms,), "[arms]")
+        checks.check_finite(name, value)
+    checks.check_not_negative("offline.count", offline.count)
+    count, total = jnp.asarray(offline.count, dtype), jnp.asarray(offline.total, dtype)
+    if checks.is_concrete(count, total) and np.any((np.asarray(count) == 0) & (np.asarray(total) != 0)):
+        raise InputError("offline.total must be 0 where offline.count is 0")
+    return count, total

@@ -1,0 +1,298 @@
+"""Posteriors against dense conditioning of the joint Gaussian (`tests/oracle.py`).
+
+A normwise relative error of 1e-10 in float64 and 1e-4 in float32 is asked of every mean and
+covariance, and float32 means may be off by a hundredth of a posterior standard deviation at most.
+
+One allowance: where a task has seen much more of some directions than of others, and its prior is
+so wide that this matters, float32 sums themselves do not hold the answer. `_allowed` adds a few
+roundings times the condition of `I + A_s`, after scaling features to their prior; it is negligible
+for priors of moderate width, and always in float64.
+"""
+
+from functools import cache
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import jaxbandit as jb
+from jaxbandit.offpolicy import posterior
+from tests import oracle
+from tests.offpolicy.cases import KINDS, TASKS, Case, make_case, normwise
+
+CASES = [(kind, d) for d in TASKS for kind in KINDS]
+
+
+class Solved(NamedTuple):
+    case: Case
+    stats: jb.TaskStatistics
+    truth: oracle.Conditioned
+
+
+@cache
+def solved(kind: str, d: int) -> Solved:
+    case = make_case(kind, d)
+    truth = oracle.condition_jointly(*case.model, case.log, case.tasks)
+    return Solved(case, jb.task_statistics(case.log, case.tasks), truth)
+
+
+def task_covs(truth: oracle.Conditioned) -> np.ndarray:
+    tasks = np.arange(1, len(truth.mean))
+    return truth.cov[tasks, tasks]
+
+
+@pytest.mark.parametrize(("kind", "d"), CASES)
+def test_hyper_posterior(kind, d, rtol):
+    case, stats, truth = solved(kind, d)
+    hyper = jb.hyper_posterior(case.model, stats)
+    assert normwise(hyper.mean[None], truth.mean[:1]) < rtol
+    if np.any(case.model.hyper_cov):
+        assert normwise(hyper.cov[None], truth.cov[0, :1]) < rtol
+    else:
+        assert not np.any(hyper.cov)
+
+
+@pytest.mark.parametrize(("kind", "d"), CASES)
+def test_task_posteriors(kind, d, rtol):
+    case, stats, truth = solved(kind, d)
+    post = jb.task_posteriors(case.model, stats)
+    allowed = rtol + _allowed(case, stats, case.model.task_cov)
+    check_posteriors(post, truth.mean[1:], task_covs(truth), allowed)
+
+
+@pytest.mark.parametrize(("kind", "d"), CASES)
+def test_oracle_posteriors(kind, d, rtol):
+    case, stats, _ = solved(kind, d)
+    hyper_parameter = case.model.hyper_mean + case.model.hyper_mean[::-1]
+    post = jb.oracle_posteriors(case.model, stats, hyper_parameter)
+    expected = alone(case, hyper_parameter, case.model.task_cov)
+    check_posteriors(post, *expected, rtol + _allowed(case, stats, case.model.task_cov))
+
+
+@pytest.mark.parametrize(("kind", "d"), CASES)
+def test_flat_posteriors(kind, d, rtol):
+    case, stats, _ = solved(kind, d)
+    prior = np.asarray(case.model.hyper_cov, float) + case.model.task_cov
+    post = jb.flat_posteriors(case.model, stats)
+    expected = alone(case, case.model.hyper_mean, prior)
+    check_posteriors(post, *expected, rtol + _allowed(case, stats, prior))
+
+
+@pytest.mark.parametrize(("kind", "d"), CASES)
+def test_new_task_posterior(kind, d, rtol):
+    case, stats, truth = solved(kind, d)
+    new = jb.new_task_posterior(case.model, stats)
+    # Task 0 has no record, so what is known of it is what is known of a new one.
+    assert normwise(new.mean[None], truth.mean[1:2]) < rtol
+    assert normwise(new.cov[None], truth.cov[1, 1:2]) < rtol
+
+
+@pytest.mark.parametrize(("kind", "d"), CASES)
+def test_log_marginal_likelihood(kind, d, rtol):
+    case, stats, truth = solved(kind, d)
+    value = float(jb.log_marginal_likelihood(case.model, stats))
+    # A sum of squares has so many digits, and is all that is known of the rewards' size.
+    digits = 16 * eps() * float(np.sum(stats.square)) / float(case.model.noise_std) ** 2
+    assert abs(value - truth.log_density) < rtol * abs(truth.log_density) + digits
+
+
+def check_posteriors(post, mean, cov, allowed) -> None:
+    """Each task's mean and covariance within its `allowed` normwise relative error."""
+    for task, limit in enumerate(allowed):
+        one = slice(task, task + 1)
+        assert normwise(post.mean[one], mean[one]) < limit, task
+        assert normwise(post.cov[one], cov[one]) < limit, task
+    std = np.sqrt(np.diagonal(cov, axis1=1, axis2=2))
+    assert np.max(np.abs(np.asarray(post.mean, float) - mean) / std) < 0.01
+
+
+def alone(case: Case, prior_mean, prior_cov):
+    return oracle.condition_alone(
+        prior_mean, prior_cov, case.model.noise_std, case.log, case.tasks
+    )
+
+
+def _allowed(case: Case, stats: jb.TaskStatistics, prior_cov) -> np.ndarray:
+    scale = np.sqrt(np.diagonal(np.asarray(prior_cov, float)))
+    gram = np.asarray(stats.gram, float) / float(case.model.noise_std) ** 2
+    seen = np.linalg.eigvalsh(gram * np.outer(scale, scale))
+    return 2 * eps() * (1 + seen[:, -1]) / (1 + np.maximum(seen[:, 0], 0))
+
+
+def eps() -> float:
+    return float(jnp.finfo(jnp.result_type(float)).eps)
+
+
+# Blocks, recursions and transformations.
+
+
+@pytest.fixture(scope="module")
+def small() -> Solved:
+    return solved("plain", 2)
+
+
+def test_many_tasks_are_handled_as_few(rtol):
+    tasks = 2 * posterior._BLOCK + 5
+    rng = np.random.default_rng(0)
+    feature = rng.normal(size=(3 * tasks, 2))
+    log = jb.BanditLog(rng.integers(0, tasks, 3 * tasks), feature, rng.normal(size=3 * tasks))
+    model = make_case("plain", 2).model
+    stats = jb.task_statistics(log, tasks)
+    mu = jnp.ones(2)
+    many = {
+        "task": jb.task_posteriors(model, stats),
+        "flat": jb.flat_posteriors(model, stats),
+        "oracle": jb.oracle_posteriors(model, stats, mu),
+    }
+    information = jb.hyper_information(model, stats)
+    likelihood = jb.log_marginal_likelihood(model, stats)
+    # The same sums a second way: part by part, each smaller than a block.
+    parts = [jax.tree.map(lambda x, a=a: x[a : a + 1000], stats) for a in range(0, tasks, 1000)]
+    pieces = [jb.hyper_information(model, part) for part in parts]
+    total = jax.tree.map(lambda *x: sum(x), *pieces)
+    for one, two in zip(information, total, strict=True):
+        assert normwise(one[None], two[None]) < rtol
+    hyper = jb.hyper_posterior_from(model, total)
+    inside = [
+        jb.task_posteriors(model._replace(hyper_mean=hyper.mean, hyper_cov=hyper.cov * 0), part)
+        for part in parts
+    ]
+    assert normwise(many["task"].mean, np.concatenate([p.mean for p in inside])) < rtol
+    for name, function, extra in (
+        ("flat", jb.flat_posteriors, ()),
+        ("oracle", jb.oracle_posteriors, (mu,)),
+    ):
+        piece = [function(model, part, *extra) for part in parts]
+        for field in ("mean", "cov"):
+            expected = np.concatenate([getattr(p, field) for p in piece])
+            assert normwise(getattr(many[name], field), expected) < rtol
+    # The chain rule over tasks: each part given the parts before it.
+    chained, seen = 0.0, None
+    for part in parts:
+        prior = model
+        if seen is not None:
+            before = jb.hyper_posterior_from(model, seen)
+            prior = model._replace(hyper_mean=before.mean, hyper_cov=before.cov)
+        chained += float(jb.log_marginal_likelihood(prior, part))
+        seen = jb.scan_hyper_information(model, part, seen)
+    assert float(likelihood) == pytest.approx(chained, rel=rtol)
+
+
+@pytest.mark.parametrize("d", [4, 20])
+def test_recursion_over_tasks_is_the_reduction(d, rtol):
+    case, stats, _ = solved("plain", d)
+    whole = jb.hyper_information(case.model, stats)
+    first, second = (jax.tree.map(lambda x, s=s: x[s], stats) for s in (np.s_[:3], np.s_[3:]))
+    step = jb.scan_hyper_information(case.model, first)
+    for scanned in (
+        jb.scan_hyper_information(case.model, stats),
+        jb.scan_hyper_information(case.model, second, initial=step),
+    ):
+        for one, two in zip(scanned, whole, strict=True):
+            assert normwise(one[None], two[None]) < rtol
+    direct = jb.hyper_posterior(case.model, stats)
+    for one, two in zip(jb.hyper_posterior_from(case.model, whole), direct, strict=True):
+        np.testing.assert_array_equal(one, two)
+
+
+def test_under_vmap_and_jit(small, rtol):
+    """Over designs, each function gives what a loop gives."""
+    case, stats, _ = small
+    scales = jnp.array([1.0, 2.0, 0.5])
+
+    def everything(scale):
+        model = jb.HierarchicalGaussian(*case.model)._replace(
+            hyper_cov=case.model.hyper_cov * scale, noise_std=scale
+        )
+        return (
+            jb.hyper_posterior(model, stats),
+            jb.task_posteriors(model, stats),
+            jb.flat_posteriors(model, stats),
+            jb.oracle_posteriors(model, stats, jnp.ones(2) * scale),
+            jb.new_task_posterior(model, stats),
+            jb.scan_hyper_information(model, stats),
+            jb.log_marginal_likelihood(model, stats),
+        )
+
+    mapped = jax.jit(jax.vmap(everything))(scales)
+    loop = [everything(scale) for scale in np.asarray(scales)]
+    for index, single in enumerate(loop):
+        for one, two in zip(jax.tree.leaves(mapped), jax.tree.leaves(single), strict=True):
+            assert normwise(one[index][None], two[None]) < rtol
+
+
+@pytest.mark.parametrize("kind", ["plain", "coordinates_apart"])
+def test_gradient_of_log_marginal_likelihood(kind, x64):
+    """Against central differences, in a random direction of every parameter of the model."""
+    case, stats, _ = solved(kind, 4)
+    check_gradient(case.model, stats, x64)
+
+
+@pytest.mark.parametrize("d", [2, 4])
+def test_gradient_with_isotropic_task_cov(d, x64):
+    """Equal eigenvalues and variances are no special point."""
+    case, stats, _ = solved("plain", d)
+    model = case.model._replace(
+        task_cov=0.25 * np.eye(d, dtype=case.model.task_cov.dtype),
+        hyper_cov=0.5 * np.eye(d, dtype=case.model.task_cov.dtype),
+    )
+    check_gradient(model, stats, x64)
+
+
+def check_gradient(model, stats, x64) -> None:
+    step = 1e-5 if x64 else 2e-2
+    rng = np.random.default_rng(1)
+    gradient = jax.grad(jb.log_marginal_likelihood)(
+        jb.HierarchicalGaussian(*(jnp.asarray(x) for x in model)), stats
+    )
+    for name, value in model._asdict().items():
+        change = rng.normal(size=np.shape(value))
+        if change.ndim == 2:
+            scale = np.sqrt(np.diagonal(value))
+            change = 0.1 * (change + change.T) * np.outer(scale, scale)
+        ends = [
+            float(jb.log_marginal_likelihood(model._replace(**{name: value + h * change}), stats))
+            for h in (step, -step)
+        ]
+        slope = (ends[0] - ends[1]) / (2 * step)
+        product = float(np.sum(np.asarray(getattr(gradient, name), float) * change))
+        # Differences lose half the digits that the function has.
+        assert product == pytest.approx(slope, rel=1e-6 if x64 else 2e-2, abs=1e-3 if x64 else 0.3)
+
+
+# Limits.
+
+
+def test_no_data_gives_the_prior(rtol):
+    model = make_case("plain", 4).model
+    stats = jb.empty_statistics(3, 4)
+    hyper, post = jb.hyper_posterior(model, stats), jb.task_posteriors(model, stats)
+    assert normwise(hyper.cov[None], model.hyper_cov[None]) < rtol
+    assert normwise(post.mean, np.tile(model.hyper_mean, (3, 1))) < rtol
+    assert normwise(post.cov, np.tile(model.hyper_cov + model.task_cov, (3, 1, 1))) < rtol
+    assert float(jb.log_marginal_likelihood(model, stats)) == pytest.approx(0, abs=1e-5)
+
+
+def test_much_data_gives_the_truth(rtol):
+    model = make_case("plain", 2).model
+    theta = np.array([[1.0, -2.0], [0.5, 3.0]])
+    gram = np.tile(1e6 * np.eye(2), (2, 1, 1))
+    stats = jb.TaskStatistics(gram, 1e6 * theta, 1e6 * np.sum(theta**2, axis=1), np.full(2, 10**6))
+    for post in (jb.task_posteriors(model, stats), jb.flat_posteriors(model, stats)):
+        np.testing.assert_allclose(post.mean, theta, atol=1e-5)
+        assert np.max(np.abs(post.cov)) < 1e-6
+
+
+def test_many_well_known_tasks_give_the_hyper_parameter():
+    """Hyper-posterior of m tasks known exactly: their mean, with covariance task_cov / m."""
+    m, rng = 4000, np.random.default_rng(0)
+    model = jb.HierarchicalGaussian(np.zeros(2), 100 * np.eye(2), np.eye(2), 0.1)
+    theta = rng.normal([2.0, -1.0], 1.0, (m, 2))
+    stats = jb.TaskStatistics(
+        np.tile(1e4 * np.eye(2), (m, 1, 1)), 1e4 * theta, np.zeros(m), np.full(m, 10_000)
+    )
+    hyper = jb.hyper_posterior(model, stats)
+    np.testing.assert_allclose(hyper.mean, theta.mean(axis=0), rtol=1e-4)
+    np.testing.assert_allclose(hyper.cov, np.eye(2) / m, rtol=1e-3, atol=1e-8)
