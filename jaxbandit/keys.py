@@ -53,7 +53,8 @@ def root_key(key: Any) -> Array:
             return key
     elif getattr(key, "dtype", None) == "uint32" and key.shape == (2,):
         return jax.random.wrap_key_data(jnp.asarray(key), impl="threefry2x32")
-    raise InputError(f"key must be one PRNG key, was {key!r}; make one with jax.random.key(seed)")
+    was = f"an array of shape {key.shape}" if hasattr(key, "shape") else repr(key)
+    raise InputError(f"key must be one PRNG key, was {was}; make one with jax.random.key(seed)")
 
 
 def run_key(root: Array, run: ArrayLike) -> Array:

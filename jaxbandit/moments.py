@@ -55,11 +55,12 @@ def merge(first: Moments, second: Moments) -> Moments:
     Source:
         Chan, Golub and LeVeque 1983, eq. 2.1.
     """
-    n, m = np.float64(first.count), np.float64(second.count)
+    n, mean, deviation = (np.asarray(field, np.float64) for field in first)
+    m, other_mean, other_deviation = (np.asarray(field, np.float64) for field in second)
     total = np.maximum(n + m, 1)
-    delta = np.asarray(second.mean, np.float64) - first.mean
+    delta = other_mean - mean
     return Moments(
         n + m,
-        np.asarray(first.mean, np.float64) + delta * (m / total),
-        np.asarray(first.deviation, np.float64) + second.deviation + delta**2 * (n * m / total),
+        mean + delta * (m / total),
+        deviation + other_deviation + delta**2 * (n * m / total),
     )

@@ -1,4 +1,7 @@
-"""What all tests share: how exact the precision in use has to be."""
+"""What all tests share: how exact the precision in use has to be, and how to start a process."""
+
+import os
+from pathlib import Path
 
 import jax
 import pytest
@@ -14,3 +17,15 @@ def x64() -> bool:
 def rtol(x64) -> float:
     """Normwise relative error that posteriors may have."""
     return 1e-10 if x64 else 1e-4
+
+
+@pytest.fixture(scope="session")
+def root_directory() -> Path:
+    """Where the package and its tests lie."""
+    return Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="session")
+def environment() -> dict[str, str]:
+    """Environment of a process in which warnings are errors too."""
+    return dict(os.environ) | {"PYTHONWARNINGS": "error"}

@@ -61,10 +61,12 @@ def condition_jointly(hyper_mean, hyper_cov, task_cov, noise_std, log, tasks):
 def condition_alone(prior_mean, prior_cov, noise_std, log, tasks):
     """Posterior of every task from its own records only: means [tasks, d], covs [tasks, d, d]."""
     means, covs = [], []
-    for task in range(tasks):
-        own = [(0, x, y) for s, x, y in records_of(log) if s == task]
+    own = [[] for _ in range(tasks)]
+    for task, feature, reward in records_of(log):
+        own[task].append((0, feature, reward))
+    for records in own:
         alone = condition_jointly(
-            prior_mean, np.zeros_like(prior_cov), prior_cov, noise_std, own, tasks=1
+            prior_mean, np.zeros_like(prior_cov), prior_cov, noise_std, records, tasks=1
         )
         means.append(alone.mean[1])
         covs.append(alone.cov[1, 1])

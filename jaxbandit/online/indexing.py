@@ -7,7 +7,7 @@ Policies are written for one run, on arrays [arms]. The simulator maps them over
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -57,6 +57,14 @@ def put(
     return jnp.where(jnp.arange(value.shape[0], dtype=arm.dtype) == arm, entry, value)
 
 
+@custom_vmap
+def add_at(
+    value: Shaped[Array, " arms"], arm: Int[Array, ""], amount: Shaped[Array, ""]
+) -> Shaped[Array, " arms"]:
+    """`value` with `amount` added to `value[arm]`, for an arm in range."""
+    return jnp.where(jnp.arange(value.shape[0], dtype=arm.dtype) == arm, value + amount, value)
+
+
 def run_axis(shape: tuple[int, ...]) -> int:
     """Where the runs lie in a state array of this shape per run."""
     return 0 if shape and shape[0] > ROWS_ABOVE else -1
@@ -77,22 +85,34 @@ def _(size: int, batched: Any, value: Array, arm: Array) -> tuple[Array, bool]:
 
 @put.def_vmap
 def _(size: int, batched: Any, value: Array, arm: Array, entry: Array) -> tuple[Array, bool]:
+    return _write(lambda old, new: new, size, batched, value, arm, entry), True
+
+
+@add_at.def_vmap
+def _(size: int, batched: Any, value: Array, arm: Array, amount: Array) -> tuple[Array, bool]:
+    return _write(lambda old, new: old + new, size, batched, value, arm, amount), True
+
+
+def _write(
+    combine: Callable[[Array, Array], Array], size: int, batched: Any, *operands: Array
+) -> Array:
     value, arm, entry = (
         x if b else jnp.broadcast_to(x, (size, *x.shape))
-        for x, b in zip((value, arm, entry), batched, strict=True)
+        for x, b in zip(operands, batched, strict=True)
     )
     arms = value.shape[1]
     if arms <= ROWS_ABOVE:
         columns = jnp.moveaxis(value, 0, -1)
         hit = jnp.arange(arms, dtype=arm.dtype)[:, None] == arm
-        return jnp.moveaxis(jnp.where(hit, entry, columns), -1, 0), True
+        return jnp.moveaxis(jnp.where(hit, combine(columns, entry), columns), -1, 0)
     flat, place = value.reshape(-1), arm + arms * jnp.arange(size, dtype=arm.dtype)
 
     def store(run: Array, flat: Array) -> Array:
-        one = lax.dynamic_slice(entry, (run,), (1,))
-        return lax.dynamic_update_slice(flat, one, (place[run],))
+        at = (place[run],)
+        new = combine(lax.dynamic_slice(flat, at, (1,)), lax.dynamic_slice(entry, (run,), (1,)))
+        return lax.dynamic_update_slice(flat, new, at)
 
-    return lax.fori_loop(0, size, store, flat).reshape(value.shape), True
+    return lax.fori_loop(0, size, store, flat).reshape(value.shape)
 
 
 def _gather(flat: Array, index: Array) -> Array:

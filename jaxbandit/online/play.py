@@ -1,7 +1,7 @@
 """One policy on one tile of runs, arranged for speed.
 
 Policies are functions of one run. Here they are mapped over the runs of a tile with the runs last
-in memory, and looped over rounds; `small_call` makes one machine function of the loop.
+in memory, and looped over rounds.
 """
 
 from __future__ import annotations
@@ -14,14 +14,11 @@ import numpy as np
 from jax import Array, lax
 from jaxtyping import Float, Int
 
-from jaxbandit.online import small_call
+from jaxbandit import linalg
 from jaxbandit.online.environments import Environment
-from jaxbandit.online.indexing import put, run_axis, take
+from jaxbandit.online.indexing import add_at, run_axis
 from jaxbandit.online.policies.base import Policy, Problem
 from jaxbandit.online.rollout import Game, GameKeys, play_round
-
-# Checkpoints whose pulls are held at once.
-_GROUP = 16
 
 
 class World(NamedTuple):
@@ -39,7 +36,10 @@ class World(NamedTuple):
 class Seen(NamedTuple):
     """A tile at its checkpoints."""
 
-    pulls: Int[Array, "runs checkpoints arms"]
+    pulls: Int[Array, "runs arms"]
+    """At the last checkpoint."""
+    regret: Float[Array, "runs checkpoints"]
+    logging_regret: Float[Array, "runs checkpoints"]
     reward: Float[Array, "runs checkpoints"]
     info: dict[str, Float[Array, "runs checkpoints"]]
 
@@ -108,40 +108,36 @@ def play_tile(
         addend = gained.astype(tally.reward.dtype) - tally.lost
         reward_sum = tally.reward + addend
         lost = (reward_sum - tally.reward) - addend
-        pulls = put(tally.pulls, arm, take(tally.pulls, arm) + 1)
-        return state, _Tally(pulls, reward_sum, lost)
+        return state, _Tally(add_at(tally.pulls, arm, jnp.int32(1)), reward_sum, lost)
 
     play_all = jax.vmap(play_one, in_axes=(None, axes, carry_axes, None), out_axes=carry_axes)
-    info = jax.vmap(policy.info, in_axes=(None, carry_axes[0]), out_axes=-1)
 
-    def rounds(params: Any, world: World, carry: Any, segments: tuple[Array, Array]) -> Any:
-        def to_checkpoint(carry: Any, segment: tuple[Array, Array]) -> Any:
-            start, end = segment
-            carry = lax.fori_loop(
-                start + 1, end + 1, lambda t, c: play_all(params, world, c, t), carry
-            )
-            state, tally = carry
-            return carry, (tally.pulls, tally.reward, info(params, state))
+    def report(params: Any, world: World, carry: Any) -> dict[str, Any]:
+        # From exact counts, so that nothing accumulates over rounds.
+        state, tally = carry
+        pulls = tally.pulls.astype(world.mean.dtype)
+        share = world.count / jnp.maximum(jnp.sum(world.count), 1)
+        logging = linalg.einsum("k,k->", share, world.mean)
+        return {
+            "regret": linalg.einsum("k,k->", pulls, jnp.max(world.mean) - world.mean),
+            "logging_regret": linalg.einsum("k,k->", pulls, logging - world.mean),
+            "reward": tally.reward,
+            "info": policy.info(params, state),
+        }
 
-        return lax.scan(to_checkpoint, carry, segments)
+    report_all = jax.vmap(report, in_axes=(None, axes, carry_axes))
 
-    padded = np.pad(np.asarray(ends, np.int32), (0, -len(ends) % _GROUP), mode="edge")
-    starts = np.concatenate([[0], padded[:-1]]).astype(np.int32)
-    groups = (starts.reshape(-1, _GROUP), padded.reshape(-1, _GROUP))
-    call = small_call.small_call(rounds, policy.params, world, carry, (groups[0][0], groups[1][0]))
-    _, (pulls, gained, reported) = lax.scan(
-        lambda carry, segments: call(policy.params, world, carry, segments), carry, groups
-    )
+    def to_checkpoint(carry: Any, segment: tuple[Array, Array]) -> Any:
+        start, end = segment
+        carry = lax.fori_loop(
+            start + 1, end + 1, lambda t, c: play_all(policy.params, world, c, t), carry
+        )
+        return carry, report_all(policy.params, world, carry)
 
-    def runs_first(leaf: Array, axis: int) -> Array:
-        flat = leaf.reshape((-1, *leaf.shape[2:]))[: len(ends)]
-        return jnp.moveaxis(flat, axis if axis < 0 else axis + 1, 0)
-
-    return Seen(
-        runs_first(pulls, carry_axes[1].pulls),
-        runs_first(gained, -1),
-        {name: runs_first(value, -1) for name, value in reported.items()},
-    )
+    segments = np.asarray([(0, *ends[:-1]), ends], np.int32)
+    (_, tally), seen = lax.scan(to_checkpoint, carry, tuple(segments))
+    pulls = jnp.moveaxis(tally.pulls, carry_axes[1].pulls, 0)
+    return Seen(pulls=pulls, **jax.tree.map(lambda leaf: jnp.swapaxes(leaf, 0, 1), seen))
 
 
 def _map_axes(function: Any, world: World, axes: World) -> World:

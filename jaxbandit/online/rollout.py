@@ -99,8 +99,8 @@ def play_round(game: Game, state: Any, number: Array) -> tuple[Any, Array, Array
     zero = jnp.zeros_like(counter)
     own = jnp.stack(draws.threefry(game.keys.policy, zero, counter))
     round = Round(number, game.problem.horizon, jax.random.wrap_key_data(own, impl="threefry2x32"))
-    arm = fence(number, policy.select(policy.params, state, round))
     word, _ = draws.threefry(game.keys.reward, zero, counter)
+    arm, word = fence(number, (policy.select(policy.params, state, round), word))
     reward = environment.reward(environment.params, arm, word)
     return policy.update(policy.params, state, round, arm, reward), arm, reward
 

@@ -11,9 +11,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 from jax.typing import ArrayLike
-from jaxtyping import Int
 
-from jaxbandit import checks, linalg, tiles
+from jaxbandit import checks, tiles
 from jaxbandit.checks import InputError, check_count
 from jaxbandit.keys import Purpose, purpose_key, root_key, run_key
 from jaxbandit.moments import Moments
@@ -28,7 +27,7 @@ EnvironmentDraw = Callable[[Array], Environment]
 """key -> environment, drawn anew in each run; a module-level function."""
 
 # Runs in a tile: on CPUs as many as stay in the fastest cache.
-TILE_WIDTH = {"cpu": 128}
+TILE_WIDTH = {"cpu": 1024}
 _ACCELERATOR_TILE_WIDTH = 16384
 
 
@@ -248,23 +247,14 @@ def _program(static: _Static, root: Array, runs: Array, inputs: _Inputs) -> tile
     if inputs.total is None:
         world = world._replace(total=_draw_offline(keys, world, axes, reward))
 
-    gap = jnp.max(mean, axis=0) - mean
-    share = inputs.count / jnp.maximum(jnp.sum(inputs.count), 1)
-    behind = linalg.einsum("k,k...->...", share, mean) - mean
     averaged, kept = {}, {}
     for (name, policy), policy_params in zip(static.functions, inputs.params, strict=True):
         policy = policy._replace(params=policy_params)
         seen = play.play_tile(policy, reward, world, axes, static.ends)
-        regret = _weigh(seen.pulls, gap)
-        averaged[name] = {
-            "regret": regret,
-            "reward": seen.reward,
-            "info": seen.info,
-            "pulls": seen.pulls[:, -1].astype(regret.dtype),
-        }
-        if static.logged:
-            averaged[name]["logging_regret"] = _weigh(seen.pulls, behind)
-        kept[name] = {"regret": regret[:, -1], "reward": seen.reward[:, -1]}
+        averaged[name] = seen._asdict() | {"pulls": seen.pulls.astype(seen.regret.dtype)}
+        if not static.logged:
+            del averaged[name]["logging_regret"]
+        kept[name] = {"regret": seen.regret[:, -1], "reward": seen.reward[:, -1]}
     names = list(averaged)
     differences = {
         (a, b): averaged[a]["regret"] - averaged[b]["regret"]
@@ -272,12 +262,6 @@ def _program(static: _Static, root: Array, runs: Array, inputs: _Inputs) -> tile
         for b in names[i + 1 :]
     }
     return tiles.TileOutput((averaged, differences), kept)
-
-
-def _weigh(pulls: Int[Array, "runs checkpoints arms"], weight: Array) -> Array:
-    """Pulls times [arms] or [arms, runs] weights: exact counts, one product, no accumulation."""
-    subscripts = "rck,k->rc" if weight.ndim == 1 else "rck,kr->rc"
-    return linalg.einsum(subscripts, pulls.astype(weight.dtype), weight)
 
 
 def _draw_offline(keys: Array, world: play.World, axes: play.World, reward: Any) -> Array:

@@ -1,0 +1,235 @@
+"""Learning curves against a loop over the same draws, and what the paper says of them."""
+
+from dataclasses import replace
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import jaxbandit as jb
+from jaxbandit import tiles
+from jaxbandit.keys import Purpose, purpose_key, run_key
+from jaxbandit.offpolicy import simulate
+from tests import oracle
+
+KEY = jax.random.key(11)
+RECORDS = (7, 40, 130, 150)
+NAMES = ("HierOPO", "FlatOPO", "OracleOPO")
+
+
+def tiny(**changes):
+    return (
+        jb.synthetic_design(
+            features=2, actions=3, tasks=3, max_tasks=4, contexts=20, alpha=0.7, hyper_std=1.0
+        )
+        if not changes
+        else replace(tiny(), **changes)
+    )
+
+
+def first_action(key, design, choices):
+    """Logs the action whose first feature is largest."""
+    return jnp.argmax(choices[:, 0])
+
+
+def weighted(design):
+    return replace(design, task_weights=np.array([0.2, 0.0, 0.8, 5.0], np.float32))
+
+
+DESIGNS = {
+    "uniform": tiny(),
+    "weights": weighted(tiny()),
+    "logging_policy": tiny(logging_policy=first_action),
+}
+
+
+@pytest.mark.parametrize("name", DESIGNS)
+def test_curves_are_those_of_a_loop(name):
+    design, runs = DESIGNS[name], 3
+    out = jb.simulate_offpolicy(KEY, design, runs=runs, records=RECORDS)
+    expected = {policy: np.zeros((runs, len(RECORDS))) for policy in NAMES}
+    for run in range(runs):
+        for policy, curve in loop_over(run_key(KEY, run), design).items():
+            expected[policy][run] = curve
+    for policy in NAMES:
+        np.testing.assert_allclose(
+            out.suboptimality[policy].mean, expected[policy].mean(axis=0), rtol=1e-4, atol=1e-6
+        )
+        np.testing.assert_allclose(
+            out.suboptimality[policy].std,
+            expected[policy].std(axis=0, ddof=1),
+            rtol=1e-3,
+            atol=1e-6,
+        )
+    paired = expected["FlatOPO"] - expected["HierOPO"]
+    for moments, sign in (
+        (out.paired("FlatOPO", "HierOPO"), 1),
+        (out.paired("HierOPO", "FlatOPO"), -1),
+    ):
+        np.testing.assert_allclose(moments.mean, sign * paired.mean(axis=0), rtol=1e-3, atol=1e-6)
+        sem = paired.std(axis=0, ddof=1) / np.sqrt(runs)
+        np.testing.assert_allclose(moments.sem, sem, rtol=1e-3, atol=1e-6)
+
+
+def loop_over(key, design):
+    """Curves of one run: jaxbandit draws, everything else is the oracle's."""
+    checked = simulate._check_design(design)
+    m, model = int(checked.tasks), [np.asarray(field, float) for field in checked.model]
+    instance = jb.draw_from_model(purpose_key(key, Purpose.INSTANCE), checked)
+    log = jb.draw_log(key, checked, instance, RECORDS[-1])
+    shape = (design.actions, design.contexts)
+    contexts = jb.draw_uniform_features(purpose_key(key, Purpose.CONTEXTS), checked, shape)
+    contexts = np.moveaxis(np.asarray(contexts, float), 0, 1)
+    theta = np.asarray(instance.task_parameter, float)[:m]
+    curves = {policy: [] for policy in NAMES}
+    for n in RECORDS:
+        prefix = jb.BanditLog(*(field[:n] for field in log))
+        joint = oracle.condition_jointly(*model, prefix, m)
+        tasks = np.arange(1, m + 1)
+        posteriors = {
+            "HierOPO": (joint.mean[1:], joint.cov[tasks, tasks]),
+            "FlatOPO": oracle.condition_alone(model[0], model[1] + model[2], model[3], prefix, m),
+            "OracleOPO": oracle.condition_alone(
+                np.asarray(instance.hyper_parameter, float), model[2], model[3], prefix, m
+            ),
+        }
+        for policy, (means, covs) in posteriors.items():
+            curves[policy].append(
+                oracle.mean_suboptimality(theta, means, covs, contexts, float(design.alpha))
+            )
+    return curves
+
+
+@pytest.mark.parametrize("name", DESIGNS)
+def test_statistics_at_checkpoints_are_those_of_prefixes(name):
+    design = simulate._check_design(DESIGNS[name])
+    instance = jb.draw_from_model(KEY, design)
+    log = jb.draw_log(KEY, design, instance, RECORDS[-1])
+    at = simulate._at_checkpoints(lambda stats: stats, log, design.max_tasks, RECORDS)
+    for index, n in enumerate(RECORDS):
+        prefix = jb.BanditLog(*(np.asarray(field[:n]) for field in log))
+        for one, two in zip(at, jb.task_statistics(prefix, design.max_tasks), strict=True):
+            np.testing.assert_allclose(one[index], two, rtol=1e-5, atol=1e-5)
+
+
+def test_a_longer_log_begins_with_the_shorter():
+    design = simulate._check_design(tiny())
+    instance = jb.draw_from_model(KEY, design)
+    longest = jb.draw_log(KEY, design, instance, 300)
+    for n in (1, 128, 129, 299):
+        for one, two in zip(jb.draw_log(KEY, design, instance, n), longest, strict=True):
+            np.testing.assert_array_equal(one, two[:n])
+
+
+def test_log_follows_its_model():
+    """Uniform tasks and features; rewards with the right mean and noise."""
+    design, n = simulate._check_design(tiny()), 20_000
+    instance = jb.draw_from_model(KEY, design)
+    log = jb.draw_log(KEY, design, instance, n)
+    share = np.bincount(np.asarray(log.task), minlength=4) / n
+    assert share[3] == 0  # tasks=3 of max_tasks=4
+    assert np.all(np.abs(share[:3] - 1 / 3) < 4 * np.sqrt(2 / 9 / n))
+    feature = np.asarray(log.feature, float)
+    assert np.all(np.abs(feature.mean(axis=0)) < 4 * np.sqrt(1 / 12 / n))
+    assert np.all(np.abs(feature.var(axis=0) - 1 / 12) < 4 * np.sqrt(1 / 180 / n))
+    theta = np.asarray(instance.task_parameter, float)[np.asarray(log.task)]
+    noise = np.asarray(log.reward, float) - np.sum(feature * theta, axis=1)
+    assert abs(noise.mean()) < 4 * 0.5 / np.sqrt(n)
+    assert abs(noise.std() - 0.5) < 4 * 0.5 / np.sqrt(2 * n)
+    assert abs(np.corrcoef(noise, feature[:, 0])[0, 1]) < 4 / np.sqrt(n)
+
+
+def test_task_weights_are_respected():
+    design, n = simulate._check_design(weighted(tiny())), 20_000
+    log = jb.draw_log(KEY, design, jb.draw_from_model(KEY, design), n)
+    share = np.bincount(np.asarray(log.task), minlength=4) / n
+    np.testing.assert_array_equal(share[[1, 3]], 0)
+    assert abs(share[0] - 0.2) < 4 * np.sqrt(0.16 / n)
+
+
+def test_logging_policy_is_respected():
+    """The largest of three uniform features has mean 1/4, the other is uniform still."""
+    design, n = simulate._check_design(tiny(logging_policy=first_action)), 5_000
+    log = jb.draw_log(KEY, design, jb.draw_from_model(KEY, design), n)
+    mean = np.asarray(log.feature, float).mean(axis=0)
+    assert abs(mean[0] - 0.25) < 4 * np.sqrt(3 / 80 / n)
+    assert abs(mean[1]) < 4 * np.sqrt(1 / 12 / n)
+
+
+def test_instances_follow_the_model():
+    mixing = np.array([[1.0, 0.0], [0.5, 0.0]])  # of rank one
+    model = jb.HierarchicalGaussian(
+        np.array([2.0, -1.0]), mixing @ mixing.T, np.array([[0.5, 0.2], [0.2, 0.3]]), 1.0
+    )
+    design, n = simulate._check_design(tiny(model=model)), 20_000
+    out = jax.vmap(lambda key: jb.draw_from_model(key, design))(jax.random.split(KEY, n))
+    hyper = np.asarray(out.hyper_parameter, float)
+    apart = np.asarray(out.task_parameter, float)[:, 0] - hyper
+    np.testing.assert_allclose(hyper.mean(axis=0), model.hyper_mean, atol=4 / np.sqrt(n))
+    np.testing.assert_allclose(np.cov(hyper.T), model.hyper_cov, atol=6 / np.sqrt(n))
+    np.testing.assert_allclose(np.cov(apart.T), model.task_cov, atol=6 / np.sqrt(n))
+    np.testing.assert_allclose(hyper[:, 1] + 1, (hyper[:, 0] - 2) / 2, atol=1e-5)
+
+
+def prior_only(model, stats, hyper_parameter):
+    """An algorithm of one's own: never learns."""
+    m = stats.count.shape[0]
+    return jb.Gaussian(
+        jnp.broadcast_to(model.hyper_mean, (m, model.hyper_mean.shape[0])),
+        jnp.broadcast_to(model.task_cov, (m, *model.task_cov.shape)),
+    )
+
+
+def test_an_algorithm_of_ones_own():
+    algorithms = {"prior": prior_only, "hier": jb.hieropo}
+    out = jb.simulate_offpolicy(KEY, tiny(), runs=64, records=RECORDS, algorithms=algorithms)
+    assert list(out.suboptimality) == ["prior", "hier"]
+    flat = out.suboptimality["prior"].mean
+    np.testing.assert_array_equal(flat, flat[0])  # it does not look at the log
+    assert np.all(out.paired("prior", "hier").mean > 0)
+    same = jb.simulate_offpolicy(KEY, tiny(), runs=64, records=RECORDS)
+    np.testing.assert_allclose(
+        out.suboptimality["hier"].mean, same.suboptimality["HierOPO"].mean, rtol=1e-5
+    )
+
+
+def test_a_run_is_the_same_whatever_the_number_of_runs_and_threads():
+    one = jb.simulate_offpolicy(KEY, tiny(), runs=70, records=RECORDS, threads=1)
+    two = jb.simulate_offpolicy(KEY, tiny(), runs=70, records=RECORDS, threads=2)
+    for a, b in zip(jax.tree.leaves(one), jax.tree.leaves(two), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_swept_numbers_do_not_compile_again():
+    compiled = tiles._compiled(jax.local_devices()[0].platform)
+    jb.simulate_offpolicy(KEY, tiny(), runs=1, records=RECORDS)
+    before = compiled._cache_size()
+    for changes in ({"alpha": 0.2}, {"tasks": 2}, {"hyper_std": 2.0}, {"noise_std": 0.1}):
+        settings = {"tasks": 3, "alpha": 0.7, "hyper_std": 1.0} | changes
+        design = jb.synthetic_design(features=2, actions=3, max_tasks=4, contexts=20, **settings)
+        jb.simulate_offpolicy(KEY, design, runs=5, records=RECORDS)
+    assert compiled._cache_size() == before
+
+
+def test_what_the_paper_says():
+    """HierOPO is below FlatOPO and closer to OracleOPO, most of all with few records."""
+    out = jb.simulate_offpolicy(
+        KEY, jb.synthetic_design(hyper_std=1.0, contexts=200), runs=128, records=(100, 1000)
+    )
+    flat, oracle_gap = out.paired("FlatOPO", "HierOPO"), out.paired("HierOPO", "OracleOPO")
+    assert np.all(flat.mean > 4 * flat.sem)
+    assert np.all(np.abs(oracle_gap.mean) < flat.mean)
+    assert flat.mean[0] > flat.mean[1]
+    for curve in out.suboptimality.values():
+        assert np.all(curve.mean > 0)
+        assert curve.mean[1] < curve.mean[0]
+    # The same runs: differences are known better than each curve.
+    assert np.all(flat.sem < out.suboptimality["FlatOPO"].sem)
+
+
+def test_paired_knows_its_names():
+    out = jb.simulate_offpolicy(KEY, tiny(), runs=2, records=RECORDS)
+    np.testing.assert_array_equal(out.paired("FlatOPO", "FlatOPO").mean, 0)
+    with pytest.raises(jb.InputError, match=r"no algorithm 'Flat' was simulated, only HierOPO, "):
+        out.paired("Flat", "HierOPO")

@@ -1,0 +1,212 @@
+"""Every message a user can cause: one line, the name of what is wrong, and what to do."""
+
+from dataclasses import replace
+
+import jax
+import numpy as np
+import pytest
+
+import jaxbandit as jb
+
+LOG = {"task": np.array([0, 1]), "feature": np.eye(2), "reward": np.ones(2)}
+MODEL = jb.HierarchicalGaussian(np.zeros(2), np.eye(2), np.eye(2), 1.0)
+STATS = jb.empty_statistics(3, 2)
+GAUSSIAN = jb.Gaussian(np.zeros(2), np.eye(2))
+SKEW = np.array([[1.0, 0.5], [0.0, 1.0]])
+INDEFINITE = np.diag([1.0, -1.0])
+
+
+def statistics(tasks=2, **changes):
+    return lambda: jb.task_statistics(jb.BanditLog(**(LOG | changes)), tasks)
+
+
+def posterior(function=jb.hyper_posterior, stats=STATS, **changes):
+    return lambda: function(MODEL._replace(**changes), stats)
+
+
+def bound(feature=None, alpha=0.1, **changes):
+    feature = np.eye(2) if feature is None else feature
+    return lambda: jb.lower_confidence_bound(GAUSSIAN._replace(**changes), feature, alpha)
+
+
+def simulation(key=None, runs=2, records=(5,), algorithms=None, **changes):
+    key = jax.random.key(0) if key is None else key
+    options = {} if algorithms is None else {"algorithms": algorithms}
+
+    def call():
+        design = replace(jb.synthetic_design(features=2, tasks=3, contexts=5), **changes)
+        jb.simulate_offpolicy(key, design, runs=runs, records=records, **options)
+
+    return call
+
+
+BAD = {
+    "task out of range": (
+        statistics(task=np.array([0, 2])),
+        r"log\.task.*\[0, 2\).*2 at record 1.*tasks=",
+    ),
+    "task negative": (statistics(task=np.array([-1, 0])), r"log\.task.*-1 at record 0"),
+    "task not integer": (
+        statistics(task=np.array([0.0, 1.0])),
+        r"log\.task must be integers.*number the",
+    ),
+    "feature NaN": (
+        statistics(feature=np.array([[1, 0], [0, np.nan]])),
+        r"log\.feature must be finite.*\(1, 1\).*drop",
+    ),
+    "feature infinite": (
+        statistics(feature=np.array([[np.inf, 0], [0, 1]])),
+        r"log\.feature must be finite.*inf",
+    ),
+    "reward NaN": (
+        statistics(reward=np.array([np.nan, 0])),
+        r"log\.reward must be finite.*\(0,\).*drop",
+    ),
+    "reward infinite": (
+        statistics(reward=np.array([0, -np.inf])),
+        r"log\.reward must be finite.*\(1,\)",
+    ),
+    "log empty": (
+        statistics(task=np.zeros(0, int), feature=np.zeros((0, 2)), reward=np.zeros(0)),
+        r"log\.feature must have records",
+    ),
+    "no features": (
+        statistics(feature=np.zeros((2, 0))),
+        r"log\.feature must have records and features",
+    ),
+    "feature rank": (
+        statistics(feature=np.ones(2)),
+        r"log\.feature must have shape \[records, features\]",
+    ),
+    "task rank": (
+        statistics(task=np.zeros((2, 1), int)),
+        r"log\.task must have shape \[records\] = \(2\)",
+    ),
+    "reward length": (
+        statistics(reward=np.ones(3)),
+        r"log\.reward must have shape.*\(2\), was \(3,\)",
+    ),
+    "tasks zero": (statistics(tasks=0), r"tasks must be a whole number of at least 1, was 0"),
+    "tasks not whole": (statistics(tasks=2.5), r"tasks must be a whole number"),
+    "overflow": (statistics(feature=np.eye(2) * 1e200), r"overflow|must be finite"),
+    "hyper_mean rank": (
+        posterior(hyper_mean=np.zeros((2, 1))),
+        r"hyper_mean must have shape \[features\]",
+    ),
+    "hyper_mean empty": (
+        posterior(hyper_mean=np.zeros(0)),
+        r"hyper_mean must have at least one feature",
+    ),
+    "hyper_mean NaN": (posterior(hyper_mean=np.array([0, np.nan])), r"hyper_mean must be finite"),
+    "hyper_cov of other d": (
+        posterior(hyper_cov=np.eye(3)),
+        r"hyper_cov must have shape.*\(2, 2\).*\(3, 3\)",
+    ),
+    "task_cov of other d": (posterior(task_cov=np.eye(3)), r"task_cov must have shape"),
+    "hyper_cov asymmetric": (posterior(hyper_cov=SKEW), r"hyper_cov must be symmetric; pass"),
+    "task_cov asymmetric": (posterior(task_cov=SKEW), r"task_cov must be symmetric; pass"),
+    "hyper_cov indefinite": (
+        posterior(hyper_cov=INDEFINITE),
+        r"hyper_cov must be positive semi-definite.*-1",
+    ),
+    "task_cov indefinite": (
+        posterior(task_cov=INDEFINITE),
+        r"task_cov must be positive semi-definite.*-1",
+    ),
+    "task_cov singular": (
+        posterior(task_cov=np.ones((2, 2))),
+        r"task_cov must be positive definite.*small variance",
+    ),
+    "task_cov infinite": (posterior(task_cov=np.full((2, 2), np.inf)), r"task_cov must be finite"),
+    "noise zero": (posterior(noise_std=0.0), r"noise_std must be positive, was 0"),
+    "noise negative": (posterior(noise_std=-1.0), r"noise_std must be positive, was -1"),
+    "noise NaN": (posterior(noise_std=np.nan), r"noise_std must be positive, was nan"),
+    "noise rank": (posterior(noise_std=np.ones(1)), r"noise_std must have shape"),
+    "statistics of other d": (
+        posterior(stats=jb.empty_statistics(3, 4)),
+        r"stats\.gram must have shape.*2, 2.*4, 4",
+    ),
+    "statistics of no task": (
+        posterior(stats=jb.empty_statistics(0, 2)),
+        r"stats must have at least one task",
+    ),
+    "moment of other m": (
+        posterior(stats=STATS._replace(moment=np.zeros((2, 2)))),
+        r"stats\.moment must have shape",
+    ),
+    "alpha negative": (bound(alpha=-0.1), r"alpha must not be negative, was -0.1"),
+    "alpha NaN": (bound(alpha=np.nan), r"alpha must not be negative, was nan"),
+    "feature of other d": (
+        bound(feature=np.ones(3)),
+        r"feature must have shape \[\.\.\., 2\], was \(3,\)",
+    ),
+    "many means": (bound(mean=np.zeros((4, 2))), r"gaussian\.mean must have shape.*jax\.vmap"),
+    "cov of other d": (bound(cov=np.eye(3)), r"gaussian\.cov must have shape"),
+    "hyper_parameter of other d": (
+        lambda: jb.oracle_posteriors(MODEL, STATS, np.zeros(3)),
+        r"hyper_parameter must have shape",
+    ),
+    "hyper_parameter NaN": (
+        lambda: jb.oracle_posteriors(MODEL, STATS, np.array([np.nan, 0])),
+        r"hyper_parameter must be finite",
+    ),
+    "action of other shape": (
+        lambda: jb.suboptimality(np.ones(2), np.ones((3, 4, 2)), np.zeros(2, int)),
+        r"action must have shape",
+    ),
+    "seed for a key": (
+        simulation(key=0),
+        r"key must be one PRNG key, was 0; make one with jax\.random\.key",
+    ),
+    "several keys": (
+        simulation(key=jax.random.split(jax.random.key(0))),
+        r"key must be one PRNG key",
+    ),
+    "runs zero": (simulation(runs=0), r"runs must be a whole number of at least 1, was 0"),
+    "records not increasing": (simulation(records=(5, 5)), r"records must be increasing"),
+    "records zero": (simulation(records=(0, 5)), r"records must be a whole number of at least 1"),
+    "records empty": (simulation(records=()), r"records must be increasing"),
+    "simulated tasks zero": (
+        simulation(tasks=0),
+        r"tasks must lie between 1 and max_tasks = 3, was 0",
+    ),
+    "simulated tasks many": (
+        simulation(tasks=4),
+        r"tasks must lie between 1 and max_tasks = 3, was 4",
+    ),
+    "simulated alpha": (simulation(alpha=-1.0), r"alpha must not be negative"),
+    "contexts zero": (simulation(contexts=0), r"contexts must be a whole number of at least 1"),
+    "actions zero": (simulation(actions=0), r"actions must be a whole number of at least 1"),
+    "weights of other m": (simulation(task_weights=np.ones(2)), r"task_weights must have shape"),
+    "weights negative": (
+        simulation(task_weights=np.array([1, -1, 1.0])),
+        r"task_weights must not be negative",
+    ),
+    "weights zero": (
+        simulation(task_weights=np.zeros(3)),
+        r"task_weights must have a positive sum",
+    ),
+    "no algorithms": (simulation(algorithms={}), r"algorithms must name at least one"),
+    "design features zero": (
+        lambda: jb.synthetic_design(features=0),
+        r"features must be a whole number",
+    ),
+    "design noise zero": (lambda: jb.synthetic_design(noise_std=0), r"noise_std must be positive"),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_message(case):
+    call, message = BAD[case]
+    with pytest.raises(jb.InputError, match=message) as caught:
+        call()
+    assert isinstance(caught.value, ValueError)
+    assert "\n" not in str(caught.value)
+
+
+def test_shapes_are_checked_when_values_are_not_known():
+    with pytest.raises(jb.InputError, match="hyper_cov must have shape"):
+        jax.jit(jb.hyper_posterior)(MODEL._replace(hyper_cov=np.eye(3)), STATS)
+    # A bad number is not an exception inside compiled code.
+    out = jax.jit(jb.hyper_posterior)(MODEL._replace(hyper_mean=np.array([np.nan, 0])), STATS)
+    assert np.isnan(out.mean[0])

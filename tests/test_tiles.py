@@ -1,0 +1,120 @@
+"""The engine: the same bits however many runs, threads and devices; bad runs set apart."""
+
+import subprocess
+import sys
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxbandit import draws, tiles
+from jaxbandit.checks import InputError
+from jaxbandit.keys import Purpose, purpose_key, run_key
+from jaxbandit.moments import Moments
+
+WIDTH = 16
+
+
+def noisy(static, root, runs, params):
+    """A program whose bits would show any change: sums of many draws."""
+
+    def one(run):
+        normal = draws.normal(purpose_key(run_key(root, run), Purpose.LOG_NOISE), (3, 100))
+        value = jnp.sum(normal, axis=1) * params["scale"]
+        return jnp.where(jnp.any(run == params["bad"]), jnp.nan, value)
+
+    value = jax.vmap(one)(runs)
+    return tiles.TileOutput(averaged={"value": value}, kept=value)
+
+
+def run(runs, *, scale=1.0, bad=(2**31,), **options):
+    params = {"scale": jnp.float32(scale), "bad": jnp.asarray(bad, jnp.uint32)}
+    return tiles.run_tiles(
+        noisy, None, jax.random.key(3), params, runs=runs, width=WIDTH, **options
+    )
+
+
+def test_moments_are_those_of_the_runs():
+    out = run(100)
+    kept = np.asarray(out.kept, float)
+    assert kept.shape == (100, 3)
+    np.testing.assert_allclose(out.averaged["value"].mean, kept.mean(axis=0), rtol=1e-5)
+    np.testing.assert_allclose(out.averaged["value"].std, kept.std(axis=0, ddof=1), rtol=1e-5)
+    assert out.averaged["value"].count == 100
+    assert len(out.non_finite) == 0
+
+
+@pytest.mark.parametrize("runs", [1, 15, 16, 17, 30])
+def test_first_runs_are_the_same_bits(runs):
+    np.testing.assert_array_equal(run(runs).kept, run(1000).kept[:runs])
+
+
+@pytest.mark.parametrize("threads", [1, 2, 5])
+def test_threads_change_no_bit(threads):
+    one, other = run(200, threads=1), run(200, threads=threads)
+    for a, b in zip(jax.tree.leaves(one), jax.tree.leaves(other), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_non_finite_runs_are_named_and_left_out():
+    bad = (3, 20, 40)
+    out = run(41, bad=bad)
+    np.testing.assert_array_equal(out.non_finite, bad)
+    good = np.delete(np.asarray(run(41).kept, float), bad, axis=0)
+    assert out.averaged["value"].count == 38
+    np.testing.assert_allclose(out.averaged["value"].mean, good.mean(axis=0), rtol=1e-5)
+    np.testing.assert_allclose(out.averaged["value"].std, good.std(axis=0, ddof=1), rtol=1e-5)
+
+
+def test_a_bad_run_in_the_padding_is_nobodys():
+    assert len(run(17, bad=(20,)).non_finite) == 0
+
+
+def test_all_runs_bad_is_an_error():
+    with pytest.raises(InputError, match="all 3 runs gave non-finite numbers"):
+        run(3, scale=np.inf)
+
+
+def test_progress_is_told_of_every_tile():
+    told = []
+    run(40, progress=lambda done, runs: told.append((done, runs)))
+    assert told == [(16, 40), (32, 40), (40, 40)]
+
+
+@pytest.mark.parametrize("options", [{"runs": 0}, {"runs": 2.0}, {"runs": 20, "threads": 0}])
+def test_counts_are_checked(options):
+    name = "threads" if "threads" in options else "runs"
+    with pytest.raises(InputError, match=rf"^{name} must be a whole number of at least 1"):
+        run(**options)
+
+
+_PRINT = """
+import jax, numpy as np
+from tests.test_tiles import run
+out = run(200, threads=2)
+moments = out.averaged["value"]
+print(len(jax.local_devices()), np.asarray(out.kept).tobytes().hex(),
+      moments.mean.tobytes().hex(), moments.deviation.tobytes().hex())
+"""
+
+
+def test_two_devices_change_no_bit(root_directory, environment):
+    lines = []
+    for devices in (1, 2):
+        flags = f"--xla_force_host_platform_device_count={devices}"
+        done = subprocess.run(
+            [sys.executable, "-c", _PRINT],
+            env=environment | {"XLA_FLAGS": flags},
+            cwd=root_directory,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        lines.append(done.stdout.split())
+    assert [line[0] for line in lines] == ["1", "2"]
+    assert lines[0][1:] == lines[1][1:]
+
+
+def test_merged_result_is_a_moments():
+    assert isinstance(run(2).averaged["value"], Moments)
