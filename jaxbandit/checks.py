@@ -68,8 +68,12 @@ def check_covariance(name: str, value: Any, *, singular: bool) -> None:
     cov = np.asarray(value, np.float64)
     tolerance = len(cov) * max(np.finfo(np.asarray(value).dtype).eps, 1e-12)
     scale = np.sqrt(np.abs(np.diagonal(cov)))
-    if np.any(np.abs(cov - cov.T) > 4 * tolerance * np.outer(scale, scale) + 4 * tolerance * np.abs(cov)):
-        raise InputError(f"{name} must be symmetric; pass (cov + cov.T) / 2 if the rest is rounding")
+    if np.any(
+        np.abs(cov - cov.T) > 4 * tolerance * np.outer(scale, scale) + 4 * tolerance * np.abs(cov)
+    ):
+        raise InputError(
+            f"{name} must be symmetric; pass (cov + cov.T) / 2 if the rest is rounding"
+        )
     # Scaled to unit diagonal, so that the verdict does not depend on the units of the features.
     safe = np.where(scale > 0, scale, 1)
     eigenvalues = np.linalg.eigvalsh(cov / np.outer(safe, safe))

@@ -11,7 +11,7 @@ from typing import Literal
 
 from jaxbandit.checks import InputError
 
-FigureName = Literal["hieropo-fig2", "hieropo-fig3"]
+FigureName = Literal["hieropo-fig2", "hieropo-fig3", "oto-fig3", "oto-fig4", "oto-fig7", "oto-fig8"]
 
 
 def main() -> None:
@@ -19,7 +19,9 @@ def main() -> None:
     try:
         from tyro.extras import subcommand_cli_from_dict
     except ModuleNotFoundError:
-        sys.exit('jaxbandit: the command line needs more packages: pip install "jaxbandit[studies]"')
+        sys.exit(
+            'jaxbandit: the command line needs more packages: pip install "jaxbandit[studies]"'
+        )
     try:
         subcommand_cli_from_dict(
             {"reproduce": reproduce, "info": info},
@@ -40,6 +42,7 @@ def reproduce(
     runs: int | None = None,
     seed: int = 0,
     out: Path = Path("results"),
+    confidence: Literal["reference", "paper"] = "reference",
     movielens: Path | None = None,
     rank: int = 10,
     clusters: int = 7,
@@ -53,6 +56,8 @@ def reproduce(
         runs: Monte-Carlo runs a point; default: the figure's own number.
         seed: seed of everything random.
         out: directory to write to.
+        confidence: constants of the confidence bounds (oto figures): those of the published plots,
+            or the paper's formulas.
         movielens: directory or zip file with MovieLens data; default: download ML-1M (hieropo-fig3).
         rank: rank of the completed rating matrix (hieropo-fig3).
         clusters: clusters of users (hieropo-fig3).
@@ -62,7 +67,7 @@ def reproduce(
     from jaxbandit.studies.figures import Settings
     from jaxbandit.studies.reproduce import reproduce_figures
 
-    settings = Settings(runs, seed, movielens, rank, clusters, tasks)
+    settings = Settings(runs, seed, confidence, movielens, rank, clusters, tasks)
     reproduce_figures(figures, settings, out, quiet=quiet)
 
 

@@ -92,9 +92,7 @@ def run_tiles(
             tile.averaged, is_leaf=lambda x: isinstance(x, moments.Moments)
         )
         wide = [moments.merge(_EMPTY, leaf) for leaf in leaves]
-        merged = (
-            wide if merged is None else [moments.merge(*pair) for pair in zip(merged, wide)]
-        )
+        merged = wide if merged is None else [moments.merge(*pair) for pair in zip(merged, wide)]
         kept_leaves, kept_structure = jax.tree.flatten(tile.kept)
         kept.append([leaf[:used] for leaf in kept_leaves])
         non_finite.append(done + np.flatnonzero(~tile.finite[:used]))
@@ -166,7 +164,9 @@ def _tiles(
     devices = jax.local_devices() if devices is None else devices
     workers = len(devices)
     if devices[0].platform == "cpu":
-        workers = max(workers, usable_cores() if threads is None else check_count("threads", threads))
+        workers = max(
+            workers, usable_cores() if threads is None else check_count("threads", threads)
+        )
     tile = _compiled(devices[0].platform)
     inputs = [jax.device_put((root, params), device) for device in devices]
     count = -(-runs // width)

@@ -101,7 +101,9 @@ def check_statistics(stats: TaskStatistics, features: int, dtype: jnp.dtype) -> 
     Raises:
         InputError: shapes disagree with each other or with the model's number of features.
     """
-    checks.check_shape("stats.gram", stats.gram, (None, features, features), "[tasks, features, features]")
+    checks.check_shape(
+        "stats.gram", stats.gram, (None, features, features), "[tasks, features, features]"
+    )
     m = np.shape(stats.gram)[0]
     if m == 0:
         raise InputError("stats must have at least one task, has none")

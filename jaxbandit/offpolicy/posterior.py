@@ -345,9 +345,7 @@ class _Conditioned(NamedTuple):
 
 def _checked(model: HierarchicalGaussian, stats: TaskStatistics) -> tuple[Model, TaskStatistics]:
     checked = check_model(model)
-    return checked, check_statistics(
-        stats, checked.hyper_mean.shape[0], checked.hyper_mean.dtype
-    )
+    return checked, check_statistics(stats, checked.hyper_mean.shape[0], checked.hyper_mean.dtype)
 
 
 def _basis(model: Model) -> _Basis:

@@ -48,7 +48,14 @@ class Instance(NamedTuple):
 @partial(
     jax.tree_util.register_dataclass,
     data_fields=["model", "tasks", "alpha", "task_weights", "arrays"],
-    meta_fields=["draw_instance", "draw_features", "logging_policy", "max_tasks", "actions", "contexts"],
+    meta_fields=[
+        "draw_instance",
+        "draw_features",
+        "logging_policy",
+        "max_tasks",
+        "actions",
+        "contexts",
+    ],
 )
 @dataclass(frozen=True)
 class OffPolicyDesign:
@@ -185,9 +192,7 @@ def draw_uniform_features(key: Array, design: OffPolicyDesign, shape: tuple[int,
     return jnp.moveaxis(uniform - 0.5, 0, -1).astype(model.hyper_mean.dtype)
 
 
-def draw_log(
-    key: Array, design: OffPolicyDesign, instance: Instance, records: int
-) -> BanditLog:
+def draw_log(key: Array, design: OffPolicyDesign, instance: Instance, records: int) -> BanditLog:
     """A log of `records` records; the first n are the same for every `records` of at least n."""
     blocks = -(-records // _RECORDS)
     log = jax.vmap(lambda block: _log_block(key, design, instance, block))(jnp.arange(blocks))

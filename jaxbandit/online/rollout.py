@@ -118,6 +118,8 @@ def offline_arrays(offline: OfflineArms | None, arms: int, dtype: Any) -> tuple[
         checks.check_finite(name, value)
     checks.check_not_negative("offline.count", offline.count)
     count, total = jnp.asarray(offline.count, dtype), jnp.asarray(offline.total, dtype)
-    if checks.is_concrete(count, total) and np.any((np.asarray(count) == 0) & (np.asarray(total) != 0)):
+    if checks.is_concrete(count, total) and np.any(
+        (np.asarray(count) == 0) & (np.asarray(total) != 0)
+    ):
         raise InputError("offline.total must be 0 where offline.count is 0")
     return count, total

@@ -13,6 +13,8 @@ _STYLE = {
     "OracleOPO": ("#009E73", "^"),
 }
 
+_ONLINE_STYLE = {"UCB": ("#0072B2", "-"), "LCB": ("#009E73", "--"), "OtO": ("#D55E00", "-")}
+
 
 def hieropo_figure2(table: pl.DataFrame) -> Figure:
     """Three panels: records at two hyper-priors, then tasks."""
@@ -41,6 +43,33 @@ def hieropo_figure3(table: pl.DataFrame) -> Figure:
     axis.set_ylabel("suboptimality (stars)")
     axis.legend(frameon=False)
     _caption(figure, table)
+    return figure
+
+
+def oto_synthetic(table: pl.DataFrame) -> Figure:
+    """Regret against rounds: instances side by side, horizons below each other."""
+    horizons = table["horizon"].unique().sort()
+    figure = Figure(figsize=(9.5, 3.6 * len(horizons)), layout="constrained")
+    axes = figure.subplots(len(horizons), 2, squeeze=False)
+    for row, horizon in zip(axes, horizons, strict=True):
+        for axis, instance in zip(row, (1, 2), strict=True):
+            part = table.filter((pl.col("instance") == instance) & (pl.col("horizon") == horizon))
+            for policy, (colour, line) in _ONLINE_STYLE.items():
+                one = part.filter(pl.col("policy") == policy)
+                names = ("round", "regret_mean", "regret_std", "regret_sem")
+                at, mean, std, sem = (one[name].to_numpy() for name in names)
+                axis.plot(at, mean, color=colour, linestyle=line, label=policy)
+                axis.fill_between(
+                    at, mean - 2 * std, mean + 2 * std, color=colour, alpha=0.12, lw=0
+                )
+                axis.fill_between(at, mean - sem, mean + sem, color=colour, alpha=0.5, lw=0)
+            axis.set_title(f"instance {instance}, T = {horizon}")
+            axis.set_xlabel("round")
+            axis.grid(alpha=0.25)
+        row[0].set_ylabel("regret")
+    axes[0, 0].legend(frameon=False)
+    runs = f"{table['runs'].max():,} runs; light bands: mean ± 2 standard deviations, dark: ± 1 standard error"
+    figure.supxlabel(runs, fontsize=8, color="0.4")
     return figure
 
 

@@ -167,9 +167,7 @@ def _update(
     width = squared_width(bounds, len(state.count), round.number + 1, round.horizon)
     low = jnp.maximum(last.low, total / count - jnp.sqrt(width / count))
     better = (low > state.best.low) | ((low == state.best.low) & (arm < state.best.arm))
-    best = Best(
-        jnp.where(better, arm, state.best.arm), jnp.where(better, low, state.best.low)
-    )
+    best = Best(jnp.where(better, arm, state.best.arm), jnp.where(better, low, state.best.low))
     lows = put(state.low, arm, low)
     upper, upper_arm = optimism.pulled(
         bounds, state.upper, round, len(state.count), arm, total / count, count

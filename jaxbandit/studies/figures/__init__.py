@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from jaxbandit import tiles
 
@@ -24,6 +24,8 @@ class Settings:
     runs: int | None = None
     """Monte-Carlo runs a point; None for the figure's default."""
     seed: int = 0
+    confidence: Literal["reference", "paper"] = "reference"
+    """Constants of the bounds in the OtO figures; the published plots used "reference"."""
     movielens: Path | None = None
     """Directory with MovieLens data; None to download ML-1M."""
     rank: int = 10
@@ -61,9 +63,13 @@ class Entry(NamedTuple):
 
 def registry() -> dict[str, Entry]:
     """Every figure by its command-line name, in the papers' order."""
-    from jaxbandit.studies.figures import hieropo
+    from jaxbandit.studies.figures import hieropo, oto
 
     return {
         "hieropo-fig2": Entry(hieropo.figure2, needs_data=False),
         "hieropo-fig3": Entry(hieropo.figure3, needs_data=True),
+        "oto-fig3": Entry(oto.figure3, needs_data=False),
+        "oto-fig4": Entry(oto.figure4, needs_data=False),
+        "oto-fig7": Entry(oto.figure7, needs_data=False),
+        "oto-fig8": Entry(oto.figure8, needs_data=False),
     }
