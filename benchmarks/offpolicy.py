@@ -50,47 +50,48 @@ def small_matrices() -> None:
     """Cholesky factor and solve, and inverse, of many small matrices."""
     rng = np.random.default_rng(0)
     for d in (4, 10):
-        count = 8192
-        half = rng.standard_normal((count, 2 * d, d)).astype(np.float32)
-        matrix = half.transpose(0, 2, 1) @ half + np.eye(d, dtype=np.float32)
-        vector = matrix[:, 0]
-        a, b = jnp.asarray(matrix), jnp.asarray(vector)
+        _small_matrices(rng, d, 8192)
 
-        @jax.jit
-        def lapack(a: jax.Array, b: jax.Array) -> jax.Array:
-            return jax.scipy.linalg.cho_solve(
-                jax.scipy.linalg.cho_factor(a, lower=True), b[..., None]
-            )
 
-        ours = jax.jit(linalg.spd_solve)
-        packed = linalg.pack(a)
-        packed_inverse, inverse = jax.jit(linalg.packed_inverse), jax.jit(jnp.linalg.inv)
-        report(
-            f"solve, d = {d}",
-            fastest(
-                {
-                    "jaxbandit": lambda: ours(a, b),
-                    "LAPACK through jax": lambda: lapack(a, b),
-                    "NumPy": lambda: np.linalg.solve(matrix, vector[..., None]),
-                }
-            ),
-            "matrix",
-            count,
-            "jaxbandit",
-        )
-        report(
-            f"inverse, d = {d} (jaxbandit: packed, as the posteriors use it)",
-            fastest(
-                {
-                    "jaxbandit": lambda: packed_inverse(packed),
-                    "LAPACK through jax": lambda: inverse(a),
-                    "NumPy": lambda: np.linalg.inv(matrix),
-                }
-            ),
-            "matrix",
-            count,
-            "jaxbandit",
-        )
+def _small_matrices(rng: np.random.Generator, d: int, count: int) -> None:
+    half = rng.standard_normal((count, 2 * d, d)).astype(np.float32)
+    matrix = half.transpose(0, 2, 1) @ half + np.eye(d, dtype=np.float32)
+    vector = matrix[:, 0]
+    a, b = jnp.asarray(matrix), jnp.asarray(vector)
+
+    @jax.jit
+    def lapack(a: jax.Array, b: jax.Array) -> jax.Array:
+        return jax.scipy.linalg.cho_solve(jax.scipy.linalg.cho_factor(a, lower=True), b[..., None])
+
+    ours = jax.jit(linalg.spd_solve)
+    packed = linalg.pack(a)
+    packed_inverse, inverse = jax.jit(linalg.packed_inverse), jax.jit(jnp.linalg.inv)
+    report(
+        f"solve, d = {d}",
+        fastest(
+            {
+                "jaxbandit": lambda: ours(a, b),
+                "LAPACK through jax": lambda: lapack(a, b),
+                "NumPy": lambda: np.linalg.solve(matrix, vector[..., None]),
+            }
+        ),
+        "matrix",
+        count,
+        "jaxbandit",
+    )
+    report(
+        f"inverse, d = {d} (jaxbandit: packed, as the posteriors use it)",
+        fastest(
+            {
+                "jaxbandit": lambda: packed_inverse(packed),
+                "LAPACK through jax": lambda: inverse(a),
+                "NumPy": lambda: np.linalg.inv(matrix),
+            }
+        ),
+        "matrix",
+        count,
+        "jaxbandit",
+    )
 
 
 def statistics() -> None:
@@ -100,31 +101,38 @@ def statistics() -> None:
     feature = rng.random((n, d), np.float32) - np.float32(0.5)
     reward = rng.standard_normal(n, np.float32)
     for tasks in (100, 100_000):
-        log = jb.BanditLog(rng.integers(0, tasks, n).astype(np.int32), feature, reward)
-        on_device = jb.BanditLog(*map(jnp.asarray, log))
+        _statistics(rng, feature, reward, tasks)
 
-        @jax.jit
-        def segment_sum(log: jb.BanditLog) -> tuple[jax.Array, jax.Array]:
-            outer = log.feature[:, :, None] * log.feature[:, None, :]
-            scaled = log.feature * log.reward[:, None]
-            return (
-                jax.ops.segment_sum(outer, log.task, tasks),
-                jax.ops.segment_sum(scaled, log.task, tasks),
-            )
 
-        report(
-            f"statistics of 10 million records, {tasks:,} tasks",
-            fastest(
-                {
-                    "jaxbandit": lambda: jb.task_statistics(log, tasks),
-                    "jax segment_sum": lambda: segment_sum(on_device),
-                },
-                repeats=2,
-            ),
-            "record",
-            n,
-            "jaxbandit",
+def _statistics(
+    rng: np.random.Generator, feature: np.ndarray, reward: np.ndarray, tasks: int
+) -> None:
+    n = len(feature)
+    log = jb.BanditLog(rng.integers(0, tasks, n).astype(np.int32), feature, reward)
+    on_device = jb.BanditLog(*map(jnp.asarray, log))
+
+    @jax.jit
+    def segment_sum(log: jb.BanditLog) -> tuple[jax.Array, jax.Array]:
+        outer = log.feature[:, :, None] * log.feature[:, None, :]
+        scaled = log.feature * log.reward[:, None]
+        return (
+            jax.ops.segment_sum(outer, log.task, tasks),
+            jax.ops.segment_sum(scaled, log.task, tasks),
         )
+
+    report(
+        f"statistics of 10 million records, {tasks:,} tasks",
+        fastest(
+            {
+                "jaxbandit": lambda: jb.task_statistics(log, tasks),
+                "jax segment_sum": lambda: segment_sum(on_device),
+            },
+            repeats=2,
+        ),
+        "record",
+        n,
+        "jaxbandit",
+    )
 
 
 def posteriors() -> None:

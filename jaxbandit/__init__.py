@@ -39,6 +39,15 @@ from jaxbandit.offpolicy.statistics import (
     scan_statistics,
     task_statistics,
 )
+from jaxbandit.offpolicy.two_level import (
+    TaskModel,
+    TaskRecords,
+    bernoulli_laplace,
+    effective_sample_size,
+    linear_gaussian,
+    marginal_posteriors,
+    particle_log_weights,
+)
 from jaxbandit.online.arms import Confidence, OfflineArms, confidence
 from jaxbandit.online.environments import (
     Environment,
@@ -46,7 +55,7 @@ from jaxbandit.online.environments import (
     gaussian_arms,
     reward_table,
 )
-from jaxbandit.online.indexing import first_argmax, put, take
+from jaxbandit.online.indexing import add_at, first_argmax, put, take
 from jaxbandit.online.policies.base import Policy, Problem, Round
 from jaxbandit.online.policies.lcb import lcb
 from jaxbandit.online.policies.oto import oto
@@ -55,3 +64,69 @@ from jaxbandit.online.rollout import Trajectory, rollout
 from jaxbandit.online.simulate import PolicyResult, SimulationResult, simulate
 
 __version__ = "0.1.0.dev0"
+
+__all__ = [
+    "BanditLog",
+    "Confidence",
+    "Environment",
+    "Gaussian",
+    "HierarchicalGaussian",
+    "HyperInformation",
+    "InputError",
+    "Instance",
+    "Moments",
+    "OffPolicyDesign",
+    "OffPolicyResult",
+    "OfflineArms",
+    "Policy",
+    "PolicyResult",
+    "Problem",
+    "Round",
+    "SimulationResult",
+    "TaskModel",
+    "TaskRecords",
+    "TaskStatistics",
+    "Trajectory",
+    "add_at",
+    "add_record",
+    "bernoulli_arms",
+    "bernoulli_laplace",
+    "confidence",
+    "draw_from_model",
+    "draw_log",
+    "draw_uniform_features",
+    "effective_sample_size",
+    "empty_statistics",
+    "first_argmax",
+    "flat_posteriors",
+    "flatopo",
+    "gaussian_arms",
+    "hieropo",
+    "hyper_information",
+    "hyper_posterior",
+    "hyper_posterior_from",
+    "lcb",
+    "linear_gaussian",
+    "log_marginal_likelihood",
+    "lower_confidence_bound",
+    "marginal_posteriors",
+    "new_task_posterior",
+    "oracle_posteriors",
+    "oracleopo",
+    "oto",
+    "particle_log_weights",
+    "pessimistic_action",
+    "put",
+    "reward_table",
+    "rollout",
+    "scan_hyper_information",
+    "scan_statistics",
+    "simulate",
+    "simulate_offpolicy",
+    "suboptimality",
+    "synthetic_design",
+    "take",
+    "task_posteriors",
+    "task_statistics",
+    "ucb",
+]

@@ -10,6 +10,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from jax.core import Tracer
 
 
 class InputError(ValueError):
@@ -18,7 +19,7 @@ class InputError(ValueError):
 
 def is_concrete(*values: Any) -> bool:
     """Whether every array in `values` has values to look at, rather than being traced."""
-    return not any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(values))
+    return not any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves(values))
 
 
 def check_count(name: str, value: Any, minimum: int = 1) -> int:

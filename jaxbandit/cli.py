@@ -58,7 +58,8 @@ def reproduce(
         out: directory to write to.
         confidence: constants of the confidence bounds (oto figures): those of the published plots,
             or the paper's formulas.
-        movielens: directory or zip file with MovieLens data; default: download ML-1M (hieropo-fig3).
+        movielens: directory or zip file with MovieLens data (hieropo-fig3); default: download
+            ML-1M.
         rank: rank of the completed rating matrix (hieropo-fig3).
         clusters: clusters of users (hieropo-fig3).
         tasks: users in a run (hieropo-fig3).

@@ -60,7 +60,8 @@ def spd_inverse(
     """
     if matrix.shape[-1] > UNROLL_LIMIT:
         return _library_inverse(matrix)
-    return _spd_inverse(matrix)
+    inverse, log_det = _spd_inverse(matrix)
+    return inverse, log_det
 
 
 def spd_solve(

@@ -81,18 +81,19 @@ def run_tiles(
     """
     runs = check_count("runs", runs)
     root = keys.root_key(key)
-    merged: list[moments.Moments] | None = None
+    merged: list[moments.Moments] = []
     kept: list[list[np.ndarray]] = []
     non_finite: list[np.ndarray] = []
-    structure = None
+    structure: Any = None
+    kept_structure: Any = None
     done = 0
     for tile in _tiles(program, static, root, params, runs, width, threads, devices):
         used = min(width, runs - done)
         leaves, structure = jax.tree.flatten(
             tile.averaged, is_leaf=lambda x: isinstance(x, moments.Moments)
         )
-        wide = [moments.merge(_EMPTY, leaf) for leaf in leaves]
-        merged = wide if merged is None else [moments.merge(*pair) for pair in zip(merged, wide)]
+        pairs = zip(merged or [_EMPTY] * len(leaves), leaves, strict=True)
+        merged = [moments.merge(*pair) for pair in pairs]
         kept_leaves, kept_structure = jax.tree.flatten(tile.kept)
         kept.append([leaf[:used] for leaf in kept_leaves])
         non_finite.append(done + np.flatnonzero(~tile.finite[:used]))
@@ -104,7 +105,9 @@ def run_tiles(
         raise InputError(f"all {runs} runs gave non-finite numbers; look at the parameters")
     return TilesResult(
         averaged=jax.tree.unflatten(structure, merged),
-        kept=jax.tree.unflatten(kept_structure, [np.concatenate(x) for x in zip(*kept)]),
+        kept=jax.tree.unflatten(
+            kept_structure, [np.concatenate(x) for x in zip(*kept, strict=True)]
+        ),
         non_finite=bad,
     )
 

@@ -90,7 +90,7 @@ BAD = {
     "tasks not whole": (statistics(tasks=2.5), r"tasks must be a whole number"),
     "overflow": (
         statistics(feature=np.eye(2) * 1e30),
-        r"sums of the log overflow float32; rescale",
+        r"overflow float32; rescale",
     ),
     "hyper_mean rank": (
         posterior(hyper_mean=np.zeros((2, 1))),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
@@ -36,7 +36,7 @@ def movie_design(
     contexts: int = 200,
     seed: int = 0,
 ) -> OffPolicyDesign:
-    """The recommendation problem of Hong et al. 2023: recommend one of some random movies to a user.
+    """The problem of Hong et al. 2023, section 7.2: recommend one of some random movies to a user.
 
     A Gaussian mixture is fitted to the users' factors. Mean and covariance of the cluster centres
     are the hyper-prior (singular where there are fewer clusters than features); centre and
@@ -64,7 +64,7 @@ def movie_design(
             f"the ratings have {len(user)} users, too few for {clusters} clusters and {tasks} "
             "tasks; use more ratings or fewer tasks"
         )
-    mixture = GaussianMixture(clusters, random_state=seed, n_init=3).fit(user)
+    mixture: Any = GaussianMixture(clusters, random_state=seed, n_init=3).fit(user)
     label = mixture.predict(user)
     largest = int(np.argmax(np.bincount(label, minlength=clusters)))
     members = user[label == largest]

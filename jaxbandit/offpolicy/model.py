@@ -7,12 +7,11 @@ A hyper-parameter `mu ~ N(hyper_mean, hyper_cov)` is shared by all tasks; task s
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
-from jax.typing import ArrayLike
 
 from jaxbandit import checks
 from jaxbandit.checks import InputError
@@ -25,24 +24,24 @@ class HierarchicalGaussian(NamedTuple):
         Hong et al. 2023, section 3.2.
     """
 
-    hyper_mean: ArrayLike
+    hyper_mean: Any
     """[features], in reward per feature unit."""
-    hyper_cov: ArrayLike
+    hyper_cov: Any
     """[features, features], positive semi-definite of any rank."""
-    task_cov: ArrayLike
+    task_cov: Any
     """[features, features], positive definite."""
-    noise_std: ArrayLike
+    noise_std: Any
     """[], standard deviation of a reward given its mean."""
 
 
 class BanditLog(NamedTuple):
     """Logged bandit feedback, one record an entry."""
 
-    task: ArrayLike
+    task: Any
     """[records], integers from 0."""
-    feature: ArrayLike
+    feature: Any
     """[records, features], of the action taken in its context."""
-    reward: ArrayLike
+    reward: Any
     """[records]."""
 
 
@@ -110,5 +109,9 @@ def check_statistics(stats: TaskStatistics, features: int, dtype: jnp.dtype) -> 
     checks.check_shape("stats.moment", stats.moment, (m, features), "[tasks, features]")
     checks.check_shape("stats.square", stats.square, (m,), "[tasks]")
     checks.check_shape("stats.count", stats.count, (m,), "[tasks]")
-    sums = (jnp.asarray(field, dtype) for field in stats[:3])
-    return TaskStatistics(*sums, jnp.asarray(stats.count))
+    return TaskStatistics(
+        gram=jnp.asarray(stats.gram, dtype),
+        moment=jnp.asarray(stats.moment, dtype),
+        square=jnp.asarray(stats.square, dtype),
+        count=jnp.asarray(stats.count),
+    )

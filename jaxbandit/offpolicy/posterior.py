@@ -43,10 +43,6 @@ from jaxbandit.offpolicy.model import (
 _BLOCK = 2048
 
 
-Model = Any
-"""A `HierarchicalGaussian` whose fields are known to be arrays."""
-
-
 class HyperInformation(NamedTuple):
     """What tasks say about the hyper-parameter, in task coordinates; adds up over tasks."""
 
@@ -246,7 +242,7 @@ def log_marginal_likelihood(model: HierarchicalGaussian, stats: TaskStatistics) 
 
 
 @jax.jit
-def _hyper_posterior(model: Model, information: HyperInformation) -> Gaussian:
+def _hyper_posterior(model: HierarchicalGaussian, information: HyperInformation) -> Gaussian:
     basis = _basis(model)
     mean, root = _hyper(basis, information)
     return Gaussian(
@@ -256,7 +252,7 @@ def _hyper_posterior(model: Model, information: HyperInformation) -> Gaussian:
 
 
 @jax.jit
-def _hyper_information(model: Model, stats: TaskStatistics) -> HyperInformation:
+def _hyper_information(model: HierarchicalGaussian, stats: TaskStatistics) -> HyperInformation:
     factor = _basis(model).factor
 
     def add(carry: HyperInformation, part: TaskStatistics) -> HyperInformation:
@@ -272,7 +268,7 @@ def _hyper_information(model: Model, stats: TaskStatistics) -> HyperInformation:
 
 
 @jax.jit
-def _task_posteriors(model: Model, stats: TaskStatistics) -> Gaussian:
+def _task_posteriors(model: HierarchicalGaussian, stats: TaskStatistics) -> Gaussian:
     basis = _basis(model)
     mean, root = _hyper(basis, _hyper_information(model, stats))
 
@@ -285,19 +281,21 @@ def _task_posteriors(model: Model, stats: TaskStatistics) -> Gaussian:
 
 
 @jax.jit
-def _oracle_posteriors(model: Model, stats: TaskStatistics, hyper_parameter: Array) -> Gaussian:
+def _oracle_posteriors(
+    model: HierarchicalGaussian, stats: TaskStatistics, hyper_parameter: Array
+) -> Gaussian:
     model = model._replace(hyper_mean=hyper_parameter)
     return _posteriors(_basis(model).factor, model, stats)
 
 
 @jax.jit
-def _flat_posteriors(model: Model, stats: TaskStatistics) -> Gaussian:
+def _flat_posteriors(model: HierarchicalGaussian, stats: TaskStatistics) -> Gaussian:
     order, factor = _graded_factor(model.hyper_cov + model.task_cov)
     return _posteriors(factor[jnp.argsort(order)], model, stats)
 
 
 @jax.jit
-def _log_marginal_likelihood(model: Model, stats: TaskStatistics) -> Array:
+def _log_marginal_likelihood(model: HierarchicalGaussian, stats: TaskStatistics) -> Array:
     basis = _basis(model)
     variance = model.noise_std**2
 
@@ -343,12 +341,14 @@ class _Conditioned(NamedTuple):
     """b."""
 
 
-def _checked(model: HierarchicalGaussian, stats: TaskStatistics) -> tuple[Model, TaskStatistics]:
+def _checked(
+    model: HierarchicalGaussian, stats: TaskStatistics
+) -> tuple[HierarchicalGaussian, TaskStatistics]:
     checked = check_model(model)
     return checked, check_statistics(stats, checked.hyper_mean.shape[0], checked.hyper_mean.dtype)
 
 
-def _basis(model: Model) -> _Basis:
+def _basis(model: HierarchicalGaussian) -> _Basis:
     order, factor = _graded_factor(model.task_cov)
     hyper = lax.linalg.triangular_solve(
         factor, linalg.psd_factor(model.hyper_cov[order][:, order]), left_side=True, lower=True
@@ -379,7 +379,9 @@ def _hyper(basis: _Basis, information: HyperInformation) -> tuple[Array, Array]:
     return linalg.matmul(root, linalg.matmul(root.T, information.vector)), root
 
 
-def _information(factor: Array, model: Model, gram: Array, moment: Array) -> tuple[Array, Array]:
+def _information(
+    factor: Array, model: HierarchicalGaussian, gram: Array, moment: Array
+) -> tuple[Array, Array]:
     """A and b of one task."""
     variance = model.noise_std**2
     centred = moment - linalg.matmul(gram, model.hyper_mean)
@@ -387,7 +389,7 @@ def _information(factor: Array, model: Model, gram: Array, moment: Array) -> tup
     return precision, linalg.matmul(factor.T, centred) / variance
 
 
-def _condition(factor: Array, model: Model, stats: TaskStatistics) -> _Conditioned:
+def _condition(factor: Array, model: HierarchicalGaussian, stats: TaskStatistics) -> _Conditioned:
     """A, P and b of many tasks, with the task covariance F F' of `factor`."""
     variance = model.noise_std**2
     d = factor.shape[0]
@@ -401,7 +403,7 @@ def _condition(factor: Array, model: Model, stats: TaskStatistics) -> _Condition
 
 def _posteriors(
     factor: Array,
-    model: Model,
+    model: HierarchicalGaussian,
     stats: TaskStatistics,
     mean: Array | None = None,
     spread: Callable[[Array], Array] = lambda inverse: inverse,
@@ -463,5 +465,5 @@ def _over_blocks(add: Callable[[Any, TaskStatistics], Any], initial: Any, stats:
     return lax.fori_loop(0, -(-m // _BLOCK), body, initial)
 
 
-def _no_information(model: Model) -> HyperInformation:
+def _no_information(model: HierarchicalGaussian) -> HyperInformation:
     return HyperInformation(jnp.zeros_like(model.task_cov), jnp.zeros_like(model.hyper_mean))

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import jax
@@ -76,11 +77,11 @@ class OffPolicyDesign:
     """Actions in a context."""
     contexts: int = 1000
     """Contexts that a run's suboptimality is averaged over; shared by its tasks."""
-    tasks: ArrayLike | None = None
+    tasks: Any = None
     """Number of tasks, at most max_tasks; None for all."""
-    alpha: ArrayLike = 0.1
+    alpha: Any = 0.1
     """Width of the confidence interval."""
-    task_weights: ArrayLike | None = None
+    task_weights: Any = None
     """[max_tasks], how often each task is logged; None for uniform."""
     logging_policy: Callable[[Array, OffPolicyDesign, Array], Array] | None = None
     """(key, design, features [actions, features]) -> action; None for uniform."""
@@ -142,7 +143,7 @@ def synthetic_design(
         features: number of features.
         actions: actions in a context.
         tasks: number of tasks.
-        max_tasks: the largest `tasks` to be simulated by the same compiled program; default `tasks`.
+        max_tasks: the largest `tasks` the same compiled program is to simulate; default `tasks`.
         hyper_std: standard deviation of each coordinate of the hyper-parameter.
         task_std: standard deviation of a task parameter around it.
         noise_std: standard deviation of a reward.
@@ -176,7 +177,7 @@ def synthetic_design(
 
 def draw_from_model(key: Array, design: OffPolicyDesign) -> Instance:
     """Hyper-parameter and tasks drawn from the model itself."""
-    model: Any = design.model
+    model = design.model
     d = model.hyper_mean.shape[0]
     normal = draws.normal(key, (design.max_tasks + 1, d)).astype(model.hyper_mean.dtype)
     hyper = model.hyper_mean + linalg.matmul(linalg.psd_factor(model.hyper_cov), normal[0])
@@ -186,7 +187,7 @@ def draw_from_model(key: Array, design: OffPolicyDesign) -> Instance:
 
 def draw_uniform_features(key: Array, design: OffPolicyDesign, shape: tuple[int, ...]) -> Array:
     """Features uniform on [-0.5, 0.5]."""
-    model: Any = design.model
+    model = design.model
     # Drawn coordinate by coordinate, which lets the compiler keep each contiguous over `shape`.
     uniform = draws.uniform(key, (model.hyper_mean.shape[0], *shape))
     return jnp.moveaxis(uniform - 0.5, 0, -1).astype(model.hyper_mean.dtype)
@@ -308,7 +309,7 @@ def _curves(
 
 
 def _log_block(key: Array, design: OffPolicyDesign, instance: Instance, block: Array) -> BanditLog:
-    model: Any = design.model
+    model = design.model
     feature_key = purpose_key(key, Purpose.LOG_FEATURES, block)
     task = _draw_tasks(purpose_key(key, Purpose.LOG_TASK, block), design)
     if design.logging_policy is None:
@@ -421,7 +422,7 @@ def _check_records(records: tuple[int, ...]) -> tuple[int, ...]:
     if isinstance(records, int | np.integer):
         records = (int(records),)
     counts = tuple(check_count("records", n) for n in records)
-    if not counts or any(b <= a for a, b in zip(counts, counts[1:], strict=False)):
+    if not counts or any(b <= a for a, b in pairwise(counts)):
         raise InputError(f"records must be increasing numbers of records, was {records!r}")
     return counts
 

@@ -68,7 +68,8 @@ def task_statistics(log: BanditLog, tasks: int) -> TaskStatistics:
         Hong et al. 2023, eq. 6, without the division by the noise variance.
 
     >>> import jaxbandit as jb
-    >>> log = jb.BanditLog(task=[0, 1, 1], feature=[[1.0, 0.0], [0.0, 1.0], [1.0, 1.0]], reward=[1.0, 2.0, 3.0])
+    >>> feature = [[1.0, 0.0], [0.0, 1.0], [1.0, 1.0]]
+    >>> log = jb.BanditLog(task=[0, 1, 1], feature=feature, reward=[1.0, 2.0, 3.0])
     >>> jb.task_statistics(log, tasks=2).moment.tolist()
     [[1.0, 0.0], [3.0, 5.0]]
     """

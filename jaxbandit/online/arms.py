@@ -21,29 +21,30 @@ from jaxbandit.checks import InputError
 class OfflineArms(NamedTuple):
     """Samples of each arm from before the game."""
 
-    count: ArrayLike
+    count: Any
     """[arms], number of samples."""
-    total: ArrayLike
+    total: Any
     """[arms], sum of their rewards."""
 
 
 class Confidence(NamedTuple):
     """Constants of the confidence bounds; made by `confidence`."""
 
-    scale: ArrayLike
+    scale: Any
     """s: a radius is the root of `s log(K / delta) / n`."""
-    delta: ArrayLike | None
+    delta: Any
     """Failure probability; None for `1 / horizon^2`."""
-    floor: ArrayLike
+    floor: Any
     """Smallest mean possible."""
-    ceiling: ArrayLike
+    ceiling: Any
     """Largest mean possible."""
-    budget_scale: ArrayLike
+    budget_scale: Any
     """The same as `scale`, in OtO's budget."""
-    budget_union: ArrayLike
+    budget_union: Any
     """1 where the budget's logarithm has K in it, 0 where not."""
-    lagged: ArrayLike
-    """1 where OtO's budget sums lower bounds of the round before, 0 for current ones."""
+    lagged: Any
+    """1 where OtO's budget sums lower bounds of the round before and its proxy of an unknown
+    horizon doubles two rounds late, 0 for current bounds and in time."""
     anytime: tuple[()] | None
     """() where delta shrinks as `delta / t^2`, None where it is fixed; part of the structure."""
 
@@ -60,9 +61,11 @@ def confidence(
     r"""Constants of the confidence bounds.
 
     Args:
-        preset: "paper", the formulas of Sentenac et al. 2025: $r = \sigma \sqrt{2 \log(K/\delta)/n}$;
+        preset: "paper", the formulas of Sentenac et al. 2025,
+            $r = \sigma \sqrt{2 \log(K/\delta)/n}$;
             or "reference", those of the authors' simulator: $r = \sqrt{\log(K/\delta)/n}$ whatever
-            sigma, a budget without K, and lower bounds of the round before in OtO's budget.
+            sigma, a budget without K, lower bounds of the round before in OtO's budget, and a later
+            doubling of its unknown horizon.
         sigma: rewards are sigma-sub-Gaussian; 1/2 for rewards in [0, 1]. Only for "paper".
         delta: failure probability of one bound; None for $1/T^2$, T the horizon.
         floor: smallest mean possible.
@@ -109,32 +112,36 @@ def check_probability(name: str, value: ArrayLike) -> None:
 
 def squared_width(bounds: Confidence, arms: int, round_number: ArrayLike, horizon: Any) -> Array:
     """`s log(K / delta)` in a round: a radius is the root of this over the number of samples."""
-    scale: Any = bounds.scale
     log_inverse = _log_inverse_delta(bounds, horizon)
     if bounds.anytime is not None:
         log_inverse = log_inverse + 2 * jnp.log(jnp.asarray(round_number, log_inverse.dtype))
-    return scale * (np.log(arms) + log_inverse)
+    return bounds.scale * (np.log(arms) + log_inverse)
+
+
+def mean_reward(count: Any, total: Any) -> Float[Array, " arms"]:
+    """Total over count; 0 where there are no samples."""
+    # The divisor depends on the total so that a compiler that sees the same counts in all runs
+    # cannot multiply by their reciprocals: the last bit would differ from that of the divisions in
+    # later rounds, and arms with equal samples would not tie.
+    return total / jnp.where((count > 0) & ~jnp.isnan(total), count, 1)
 
 
 def lower_bounds(bounds: Confidence, count: Any, total: Any, width: Any) -> Float[Array, " arms"]:
     """The mean less the radius, at least the floor; the floor where there are no samples."""
-    seen = count > 0
-    safe = jnp.where(seen, count, 1)
-    low = jnp.maximum(bounds.floor, total / safe - jnp.sqrt(width / safe))
-    return jnp.where(seen, low, bounds.floor)
+    low = mean_reward(count, total) - jnp.sqrt(width / jnp.maximum(count, 1))
+    return jnp.where(count > 0, jnp.maximum(bounds.floor, low), bounds.floor)
 
 
 def upper_bounds(count: Any, total: Any, width: Any) -> Float[Array, " arms"]:
     """The mean plus the radius; infinity where there are no samples."""
-    safe = jnp.where(count > 0, count, 1)
-    return jnp.where(count > 0, total / safe + jnp.sqrt(width / safe), jnp.inf)
+    high = mean_reward(count, total) + jnp.sqrt(width / jnp.maximum(count, 1))
+    return jnp.where(count > 0, high, jnp.inf)
 
 
 def budget_per_round(bounds: Confidence, count: Any, horizon: Any) -> Array:
     r"""OtO's b: the logging policy's mean radius, $\sum_i (m_i/m) r_i(m_i)$ (S. eq. 1)."""
-    scale: Any = bounds.budget_scale
     log_term = _log_inverse_delta(bounds, horizon) + bounds.budget_union * np.log(len(count))
-    return jnp.sum(jnp.sqrt(count)) / jnp.sum(count) * jnp.sqrt(scale * log_term)
+    return jnp.sum(jnp.sqrt(count)) / jnp.sum(count) * jnp.sqrt(bounds.budget_scale * log_term)
 
 
 def _log_inverse_delta(bounds: Confidence, horizon: Any) -> Array:

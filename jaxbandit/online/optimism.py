@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from jaxbandit.online import tournament
-from jaxbandit.online.arms import Confidence, squared_width, upper_bounds
+from jaxbandit.online.arms import Confidence, mean_reward, squared_width, upper_bounds
 from jaxbandit.online.indexing import fence, first_argmax, put
 from jaxbandit.online.policies.base import Problem, Round
 from jaxbandit.online.tournament import Tournament
@@ -33,7 +33,7 @@ def start(bounds: Confidence, problem: Problem) -> tuple[Tournament | Moving, Ar
     if bounds.anytime is None:
         tree = tournament.tournament(upper_bounds(problem.count, problem.total, width))
         return tree, tournament.winner(tree)
-    mean = problem.total / jnp.maximum(problem.count, 1)
+    mean = mean_reward(problem.count, problem.total)
     moving = Moving(mean, 1 / jnp.sqrt(problem.count))
     return moving, first_argmax(moving.mean + jnp.sqrt(width) * moving.inverse_root)
 

@@ -18,7 +18,7 @@ from jaxbandit import linalg
 from jaxbandit.online.environments import Environment
 from jaxbandit.online.indexing import add_at, run_axis
 from jaxbandit.online.policies.base import Policy, Problem
-from jaxbandit.online.rollout import Game, GameKeys, play_round
+from jaxbandit.online.rollout import Game, play_round
 
 
 class World(NamedTuple):
@@ -62,7 +62,7 @@ def world_axes(world: World, *, drawn: bool, redraw: bool) -> World:
         mean=environment,
         count=None,
         total=-1 if redraw else None,
-        keys=GameKeys(-1, -1),
+        keys=-1,
     )
 
 
@@ -78,7 +78,6 @@ def play_tile(
         axes: where the runs lie in it.
         ends: checkpoints, rounds played.
     """
-    width = world.keys.reward.shape[-1]
 
     def init(params: Any, world: World) -> tuple[Any, _Tally]:
         zero = jnp.zeros_like(world.horizon)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
@@ -103,9 +103,9 @@ def simulate(
     """Play many runs of many policies, on common random numbers.
 
     In a run, all policies share the environment, the offline data and each round's random word.
-    Results have the same bits whatever the number of threads and devices and whatever other policies
-    are in the call; the first runs of a larger `runs` are the runs of a smaller one. Memory grows
-    with arms and checkpoints, not with runs times rounds.
+    Results have the same bits whatever the number of threads and devices, and whatever other
+    policies are in the call; the first runs of a larger `runs` are the runs of a smaller one.
+    Memory grows with arms and checkpoints, not with runs times rounds.
 
     Args:
         key: PRNG key.
@@ -143,7 +143,8 @@ def simulate(
     if offline is not None and offline_count is not None:
         raise InputError("give offline or offline_count, not both")
     fixed = environment if isinstance(environment, Environment) else None
-    sample = fixed if fixed is not None else jax.eval_shape(environment, root_key(key))
+    draw: Any = environment
+    sample = fixed if fixed is not None else jax.eval_shape(draw, root_key(key))
     if not isinstance(sample, Environment):
         raise InputError("environment must be an Environment, or a function key -> Environment")
     arms, dtype = sample.mean.shape[0], jnp.result_type(float)
@@ -302,7 +303,7 @@ def _check_policy(name: str, policy: Policy, problem: Problem) -> None:
     state = jax.eval_shape(policy.init, params, problem)
     key = jax.eval_shape(lambda: jax.random.key(0))
     number = jax.ShapeDtypeStruct((), jnp.int32)
-    round = Round(number, problem.horizon, key)
+    round: Any = Round(cast(Any, number), problem.horizon, key)
     arm = jax.eval_shape(policy.select, params, state, round)
     if arm.shape != () or not jnp.issubdtype(arm.dtype, jnp.integer):
         raise InputError(

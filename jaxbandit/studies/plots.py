@@ -68,8 +68,7 @@ def oto_synthetic(table: pl.DataFrame) -> Figure:
             axis.grid(alpha=0.25)
         row[0].set_ylabel("regret")
     axes[0, 0].legend(frameon=False)
-    runs = f"{table['runs'].max():,} runs; light bands: mean ± 2 standard deviations, dark: ± 1 standard error"
-    figure.supxlabel(runs, fontsize=8, color="0.4")
+    _caption(figure, table, "mean ± 2 standard deviations, dark: ± standard error")
     return figure
 
 
@@ -83,6 +82,5 @@ def _curves(axis: Axes, table: pl.DataFrame, x: str) -> None:
     axis.grid(alpha=0.25)
 
 
-def _caption(figure: Figure, table: pl.DataFrame) -> None:
-    runs = f"{table['runs'].max():,} runs; bands: mean ± standard error"
-    figure.supxlabel(runs, fontsize=8, color="0.4")
+def _caption(figure: Figure, table: pl.DataFrame, bands: str = "mean ± standard error") -> None:
+    figure.supxlabel(f"{table['runs'].max():,} runs; bands: {bands}", fontsize=8, color="0.4")

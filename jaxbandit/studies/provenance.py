@@ -26,7 +26,7 @@ def environment() -> dict[str, Any]:
         "platform": platform.platform(),
         "devices": [f"{device.platform}: {device.device_kind}" for device in devices],
         "cores": tiles.usable_cores(),
-        "precision": "float64" if jax.config.jax_enable_x64 else "float32",
+        "precision": "float64" if jax.config.read("jax_enable_x64") else "float32",
     }
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -70,7 +70,9 @@ def _reporter(console: Console) -> Iterator[Reporter]:
             bar = bars.add_task(description, total=None)
             return lambda done, total: bars.update(bar, completed=done, total=total)
 
-        notify: Callable[[str], None] = lambda line: console.print(f"  {line}", markup=False)
+        def notify(line: str) -> None:
+            console.print(f"  {line}", markup=False)
+
         yield Reporter(notify, progress)
 
 

@@ -5,9 +5,10 @@ In round t OtO plays the UCB arm $u_t$ if its budget would stay positive,
 $B(t) = \sum_i U_i(t-1) (LCB_i(t) - \gamma) + (LCB_{u_t}(t) - \gamma)
 + (L(t-1) + H - t)\, \alpha b > 0$,
 
-and the LCB arm otherwise: $U_i$ counts rounds in which i was played as the UCB arm, L rounds in which
-the LCB arm was played, $\gamma = \max_i LCB_i(0) - \alpha b$, and H is the horizon or, where it is
-unknown, a proxy that starts at 2 and doubles when it is passed.
+and the LCB arm otherwise: $U_i$ counts rounds in which i was played as the UCB arm, L rounds in
+which the LCB arm was played, $\gamma = \max_i LCB_i(0) - \alpha b$, and H is the horizon or, where
+it is unknown, a proxy that starts at 2 and doubles when it is passed (in the reference
+implementation two rounds after it is passed).
 
 A pull changes one lower bound, upwards: the LCB arm follows by one comparison, and the sum by one
 term. The state holds the coming decision, made as soon as the reward is in.
@@ -103,7 +104,7 @@ def oto(
     """OtO, the offline-to-online policy.
 
     With a confidence that has `anytime=True` the horizon is taken as unknown: radii use
-    `delta / t^2` and the horizon is a doubling proxy, while the budget's unit keeps its first value.
+    `delta / t^2`, the horizon is a doubling proxy, and the budget's unit keeps its first value.
 
     At alpha = 0 OtO is LCB only while the UCB arm's lower bound never exceeds the best offline one
     (for example while some arm has no data); remark 4.4 of the paper claims it always.
@@ -181,7 +182,8 @@ def _update(
     lag = bounds.lagged * (plays + counted) * (low - last.low)
     horizon = account.horizon
     if bounds.anytime is not None:
-        horizon = jnp.where(following > horizon, 2 * horizon, horizon)
+        # The reference implementation doubles after a round whose index from zero is beyond H.
+        horizon = jnp.where(following - 2 * bounds.lagged > horizon, 2 * horizon, horizon)
     # A reference in the sum is lagged like the rest of it.
     reference = account.reference
     moved = jnp.where(arm == reference.arm, low, reference.low)

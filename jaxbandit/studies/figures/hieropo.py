@@ -22,7 +22,7 @@ FIGURE3_RUNS = 100
 
 FIGURE2_RECORDS = (100, 200, 300, 400, 500, 600, 700, 800, 900, 1000)
 FIGURE2_TASKS = (5, 10, 20, 30, 40, 50)
-# The right panel's hyper-prior, which the paper does not name: the one for which sharing helps most.
+# The right panel's hyper-prior, which the paper does not name: sharing helps most with this one.
 FIGURE2_RIGHT_STD = 1.0
 FIGURE3_RECORDS = (100, 200, 500, 1000, 2000, 5000)
 

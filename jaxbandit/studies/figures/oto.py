@@ -1,4 +1,4 @@
-"""Figures of Sentenac et al. 2025, "Balancing optimism and pessimism in offline-to-online learning"."""
+"""Figures of Sentenac et al. 2025, on balancing optimism and pessimism, offline to online."""
 
 from __future__ import annotations
 
