@@ -102,7 +102,10 @@ def run_tiles(
             progress(done, runs)
     bad = np.concatenate(non_finite)
     if len(bad) == runs:
-        raise InputError(f"all {runs} runs gave non-finite numbers; look at the parameters")
+        raise InputError(
+            f"all {runs} runs gave numbers that are not finite; look at the parameters, and whether "
+            "a policy of your own chooses arms that do not exist"
+        )
     return TilesResult(
         averaged=jax.tree.unflatten(structure, merged),
         kept=jax.tree.unflatten(

@@ -13,7 +13,7 @@ MODEL = jb.HierarchicalGaussian(np.zeros(2), np.eye(2), np.eye(2), 1.0)
 STATS = jb.empty_statistics(3, 2)
 GAUSSIAN = jb.Gaussian(np.zeros(2), np.eye(2))
 SKEW = np.array([[1.0, 0.5], [0.0, 1.0]])
-INDEFINITE = np.diag([1.0, -1.0])
+INDEFINITE = np.array([[1.0, 2.0], [2.0, 1.0]])
 
 
 def statistics(tasks=2, **changes):

@@ -128,13 +128,13 @@ def mean_reward(count: Any, total: Any) -> Float[Array, " arms"]:
 
 def lower_bounds(bounds: Confidence, count: Any, total: Any, width: Any) -> Float[Array, " arms"]:
     """The mean less the radius, at least the floor; the floor where there are no samples."""
-    low = mean_reward(count, total) - jnp.sqrt(width / jnp.maximum(count, 1))
+    low = mean_reward(count, total) - jnp.sqrt(width / jnp.where(count > 0, count, 1))
     return jnp.where(count > 0, jnp.maximum(bounds.floor, low), bounds.floor)
 
 
 def upper_bounds(count: Any, total: Any, width: Any) -> Float[Array, " arms"]:
     """The mean plus the radius; infinity where there are no samples."""
-    high = mean_reward(count, total) + jnp.sqrt(width / jnp.maximum(count, 1))
+    high = mean_reward(count, total) + jnp.sqrt(width / jnp.where(count > 0, count, 1))
     return jnp.where(count > 0, high, jnp.inf)
 
 

@@ -102,6 +102,8 @@ def _write(
     )
     arms = value.shape[1]
     if arms <= ROWS_ABOVE:
+        if batched[2]:  # computed once a run, not once a run and arm
+            entry = fence(arm[0], entry)
         columns = jnp.moveaxis(value, 0, -1)
         hit = jnp.arange(arms, dtype=arm.dtype)[:, None] == arm
         return jnp.moveaxis(jnp.where(hit, combine(columns, entry), columns), -1, 0)
@@ -117,16 +119,16 @@ def _write(
 
 def _gather(flat: Array, index: Array) -> Array:
     numbers = lax.GatherDimensionNumbers((), (0,), (0,))
-    mode = lax.GatherScatterMode.PROMISE_IN_BOUNDS
+    mode = lax.GatherScatterMode.CLIP
     return lax.gather(flat, index[:, None], numbers, (1,), mode=mode)
 
 
 def fence(round_number: Array, value: Any) -> Any:
     """`value`, computed once and stored.
 
-    The compiler recomputes cheap values inside every loop over arms that uses them, once for each
-    arm; a conditional it cannot see through stops that. `round_number` is any traced integer of at
-    least zero that is the same for all runs.
+    The compiler recomputes a value inside every loop over arms that uses it, once for each arm; a
+    conditional it cannot see through stops that. `round_number` is any traced integer that is at
+    least zero, the same for all runs.
     """
     return lax.cond(
         round_number >= 0, lambda x: x, lambda x: jax.tree.map(jnp.zeros_like, x), value

@@ -100,8 +100,11 @@ def play_round(game: Game, state: Any, number: Array) -> tuple[Any, Array, Array
     own = jnp.stack(draws.threefry(game.keys.policy, zero, counter))
     round = Round(number, game.problem.horizon, jax.random.wrap_key_data(own, impl="threefry2x32"))
     word, _ = draws.threefry(game.keys.reward, zero, counter)
-    arm, word = fence(number, (policy.select(policy.params, state, round), word))
+    chosen, word = fence(number, (policy.select(policy.params, state, round), word))
+    arm = jnp.clip(chosen, 0, environment.mean.shape[0] - 1)
     reward = environment.reward(environment.params, arm, word)
+    # An arm that does not exist shows as a run with a reward that is not a number.
+    reward = jnp.where(chosen == arm, reward, jnp.nan)
     return policy.update(policy.params, state, round, arm, reward), arm, reward
 
 

@@ -33,7 +33,7 @@ from jaxbandit.online.arms import (
     lower_bounds,
     squared_width,
 )
-from jaxbandit.online.indexing import fence, first_argmax, put, take
+from jaxbandit.online.indexing import first_argmax, put, take
 from jaxbandit.online.policies.base import Policy, Problem, Round
 
 Budget = Literal["separate", "unified", "unified-moving"]
@@ -176,8 +176,7 @@ def _update(
 
     # sum U (LCB - gamma): earlier plays of the arm gain by its rise, this play enters.
     plays = take(state.plays, arm)
-    rise, now = fence(round.number, (plays * (low - last.low), counted * (low - account.gamma)))
-    spent = account.spent + rise + now
+    spent = account.spent + plays * (low - last.low) + counted * (low - account.gamma)
     # The reference implementation sums the bounds of the round before.
     lag = bounds.lagged * (plays + counted) * (low - last.low)
     horizon = account.horizon
