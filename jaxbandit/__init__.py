@@ -2,6 +2,14 @@
 
 from jaxbandit.checks import InputError
 from jaxbandit.moments import Moments
+from jaxbandit.offpolicy.design import (
+    Instance,
+    OffPolicyDesign,
+    draw_from_model,
+    draw_log,
+    draw_uniform_features,
+    synthetic_design,
+)
 from jaxbandit.offpolicy.model import BanditLog, Gaussian, HierarchicalGaussian, TaskStatistics
 from jaxbandit.offpolicy.policy import (
     flatopo,
@@ -23,16 +31,7 @@ from jaxbandit.offpolicy.posterior import (
     scan_hyper_information,
     task_posteriors,
 )
-from jaxbandit.offpolicy.simulate import (
-    Instance,
-    OffPolicyDesign,
-    OffPolicyResult,
-    draw_from_model,
-    draw_log,
-    draw_uniform_features,
-    simulate_offpolicy,
-    synthetic_design,
-)
+from jaxbandit.offpolicy.simulate import OffPolicyResult, simulate_offpolicy
 from jaxbandit.offpolicy.statistics import (
     add_record,
     empty_statistics,

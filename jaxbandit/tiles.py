@@ -103,8 +103,8 @@ def run_tiles(
     bad = np.concatenate(non_finite)
     if len(bad) == runs:
         raise InputError(
-            f"all {runs} runs gave numbers that are not finite; look at the parameters, and whether "
-            "a policy of your own chooses arms that do not exist"
+            f"all {runs} runs gave numbers that are not finite; look at the parameters, and at "
+            "whether a policy of your own chooses arms that do not exist"
         )
     return TilesResult(
         averaged=jax.tree.unflatten(structure, merged),

@@ -10,7 +10,7 @@ from jaxbandit import linalg
 # Every batch shape is a program of its own, and long to compile where written out.
 BATCHES = {
     **dict.fromkeys((1, 2, 3), ((), (5,), (2, 3))),
-    **dict.fromkeys((4, 6, 8, linalg.UNROLL_LIMIT), ((2, 3),)),
+    **dict.fromkeys((4, 6, linalg.UNROLL_LIMIT), ((2, 3),)),
     **dict.fromkeys((linalg.UNROLL_LIMIT + 1, 14), ((), (5,), (2, 3))),
 }
 
@@ -104,9 +104,11 @@ def test_psd_factor_of_any_rank(rank, spread, x64):
     scaled = matrix * np.outer(scale, scale)
     factor = np.asarray(jax.jit(linalg.psd_factor)(jnp.asarray(scaled)), float)
     np.testing.assert_array_equal(factor, np.tril(factor))
-    # Entry by entry, in units of the two variables: small variables keep their digits.
+    # Entry by entry, in units of the two variables: small variables keep their digits. A column is
+    # dropped where 4 x 5 roundings of its diagonal entry are left.
     error = (factor @ factor.T) / np.outer(scale, scale) - matrix
-    assert np.max(np.abs(error)) < (1e-12 if x64 else 2e-5)
+    eps = np.finfo(np.float64 if x64 else np.float32).eps
+    assert np.max(np.abs(error)) <= 2 * 4 * 5 * eps * np.max(np.diagonal(matrix))
     if rank < 2:  # beyond that, float32 input may itself be of higher rank
         assert np.sum(np.any(factor != 0, axis=0)) == rank
 

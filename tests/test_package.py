@@ -132,7 +132,7 @@ def test_everything_exports_for_every_device():
 
 
 def test_a_tile_of_runs_exports_for_every_device():
-    design = simulate._check_design(jb.synthetic_design(features=2, tasks=4, contexts=6))
+    design = simulate.check_design(jb.synthetic_design(features=2, tasks=4, contexts=6))
     static = ((5, 10), tuple(ALGORITHMS.items()))
 
     def tile(key, runs):

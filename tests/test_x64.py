@@ -12,9 +12,7 @@ FILES = [
     "test_moments.py",
     "offpolicy/test_posterior.py",
     "offpolicy/test_statistics.py",
-    "offpolicy/test_policy.py",
     "offpolicy/test_properties.py",
-    "offpolicy/test_simulate.py",
 ]
 
 

@@ -1,7 +1,7 @@
 """Hand-tuned numba: K-armed Bernoulli bandits with offline data, one loop per run.
 
-UCB, OtO with a known horizon (fixed radius) and OtO with an unknown one (delta / t^2), float32, ties
-to the lowest index; the same algorithms as jaxbandit's, with the paper's constants.
+UCB, OtO with a known horizon (fixed radius) and OtO with an unknown one (delta / t^2), float32,
+ties to the lowest index; the same algorithms as jaxbandit's, with the paper's constants.
 
 What makes it fast: xoshiro128++ inlined, one draw a round; O(1) budget and LCB argmax; only the
 pulled arm's bounds recomputed where delta is fixed; the UCB argmax kept with a bound on the

@@ -11,8 +11,8 @@ from jax import Array
 from jaxbandit import draws
 from jaxbandit.checks import InputError, check_count
 from jaxbandit.datasets.factorization import Factorization
+from jaxbandit.offpolicy.design import Instance, OffPolicyDesign
 from jaxbandit.offpolicy.model import HierarchicalGaussian
-from jaxbandit.offpolicy.simulate import Instance, OffPolicyDesign
 
 
 class MovieTasks(NamedTuple):

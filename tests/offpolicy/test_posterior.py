@@ -232,13 +232,13 @@ def test_gradient_of_log_marginal_likelihood(kind, x64):
     """Against central differences, in a random direction of every parameter of the model."""
     if kind != "plain" and not x64:
         pytest.skip("differences of the likelihood have no digits left in float32")
-    case, stats, _ = solved(kind, 4)
+    case, stats, _ = solved(kind, 2)
     check_gradient(case.model, stats, x64)
 
 
-@pytest.mark.parametrize("d", [2, 4])
-def test_gradient_with_isotropic_task_cov(d, x64):
+def test_gradient_with_isotropic_task_cov(x64):
     """Equal eigenvalues and variances are no special point."""
+    d = 2
     case, stats, _ = solved("plain", d)
     model = case.model._replace(
         task_cov=0.25 * np.eye(d, dtype=case.model.task_cov.dtype),
@@ -272,12 +272,12 @@ def check_gradient(model, stats, x64) -> None:
 
 
 def test_no_data_gives_the_prior(rtol):
-    model = make_case("plain", 4).model
-    stats = jb.empty_statistics(3, 4)
+    model = make_case("plain", 2).model
+    stats = jb.empty_statistics(50, 2)
     hyper, post = jb.hyper_posterior(model, stats), jb.task_posteriors(model, stats)
     assert normwise(hyper.cov[None], model.hyper_cov[None]) < rtol
-    assert normwise(post.mean, np.tile(model.hyper_mean, (3, 1))) < rtol
-    assert normwise(post.cov, np.tile(model.hyper_cov + model.task_cov, (3, 1, 1))) < rtol
+    assert normwise(post.mean, np.tile(model.hyper_mean, (50, 1))) < rtol
+    assert normwise(post.cov, np.tile(model.hyper_cov + model.task_cov, (50, 1, 1))) < rtol
     assert float(jb.log_marginal_likelihood(model, stats)) == pytest.approx(0, abs=1e-5)
 
 

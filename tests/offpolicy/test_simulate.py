@@ -74,7 +74,7 @@ def test_curves_are_those_of_a_loop(name):
 
 def loop_over(key, design):
     """Curves of one run: jaxbandit draws, everything else is the oracle's."""
-    checked = simulate._check_design(design)
+    checked = simulate.check_design(design)
     m, model = int(checked.tasks), [np.asarray(field, float) for field in checked.model]
     instance = jb.draw_from_model(purpose_key(key, Purpose.INSTANCE), checked)
     log = jb.draw_log(key, checked, instance, RECORDS[-1])
@@ -103,7 +103,7 @@ def loop_over(key, design):
 
 @pytest.mark.parametrize("name", DESIGNS)
 def test_statistics_at_checkpoints_are_those_of_prefixes(name):
-    design = simulate._check_design(DESIGNS[name])
+    design = simulate.check_design(DESIGNS[name])
     instance = jb.draw_from_model(KEY, design)
     log = jb.draw_log(KEY, design, instance, RECORDS[-1])
     at = simulate._at_checkpoints(lambda stats: stats, log, design.max_tasks, RECORDS)
@@ -114,7 +114,7 @@ def test_statistics_at_checkpoints_are_those_of_prefixes(name):
 
 
 def test_a_longer_log_begins_with_the_shorter():
-    design = simulate._check_design(tiny())
+    design = simulate.check_design(tiny())
     instance = jb.draw_from_model(KEY, design)
     longest = jb.draw_log(KEY, design, instance, 300)
     for n in (1, 128, 129, 299):
@@ -124,7 +124,7 @@ def test_a_longer_log_begins_with_the_shorter():
 
 def test_log_follows_its_model():
     """Uniform tasks and features; rewards with the right mean and noise."""
-    design, n = simulate._check_design(tiny()), 20_000
+    design, n = simulate.check_design(tiny()), 20_000
     instance = jb.draw_from_model(KEY, design)
     log = jb.draw_log(KEY, design, instance, n)
     share = np.bincount(np.asarray(log.task), minlength=4) / n
@@ -141,7 +141,7 @@ def test_log_follows_its_model():
 
 
 def test_task_weights_are_respected():
-    design, n = simulate._check_design(weighted(tiny())), 20_000
+    design, n = simulate.check_design(weighted(tiny())), 20_000
     log = jb.draw_log(KEY, design, jb.draw_from_model(KEY, design), n)
     share = np.bincount(np.asarray(log.task), minlength=4) / n
     np.testing.assert_array_equal(share[[1, 3]], 0)
@@ -150,7 +150,7 @@ def test_task_weights_are_respected():
 
 def test_logging_policy_is_respected():
     """The largest of three uniform features has mean 1/4, the other is uniform still."""
-    design, n = simulate._check_design(tiny(logging_policy=first_action)), 5_000
+    design, n = simulate.check_design(tiny(logging_policy=first_action)), 5_000
     log = jb.draw_log(KEY, design, jb.draw_from_model(KEY, design), n)
     mean = np.asarray(log.feature, float).mean(axis=0)
     assert abs(mean[0] - 0.25) < 4 * np.sqrt(3 / 80 / n)
@@ -162,7 +162,7 @@ def test_instances_follow_the_model():
     model = jb.HierarchicalGaussian(
         np.array([2.0, -1.0]), mixing @ mixing.T, np.array([[0.5, 0.2], [0.2, 0.3]]), 1.0
     )
-    design, n = simulate._check_design(tiny(model=model)), 20_000
+    design, n = simulate.check_design(tiny(model=model)), 20_000
     out = jax.vmap(lambda key: jb.draw_from_model(key, design))(jax.random.split(KEY, n))
     hyper = np.asarray(out.hyper_parameter, float)
     apart = np.asarray(out.task_parameter, float)[:, 0] - hyper

@@ -67,7 +67,11 @@ def uniforms(runs, horizon, key=KEY):
     return np.asarray(draws.to_uniform(words(runs, horizon, key)), float)
 
 
-@partial(jax.jit, static_argnames=("functions", "reward", "horizon"))
+# Compiling takes longer than playing: the machine code may be slow, what it computes is the same.
+QUICK = {"xla_backend_optimization_level": 0} if jax.default_backend() == "cpu" else None
+
+
+@partial(jax.jit, static_argnames=("functions", "reward", "horizon"), compiler_options=QUICK)
 def _rollouts(functions, params, reward, arms, keys, count, total, *, horizon):
     def one(key, total):
         policy, environment = functions._replace(params=params), jb.Environment(*arms, reward)

@@ -52,13 +52,13 @@ def expected(name, value, arm, entry):
 def test_plain(name, arms):
     value, arm, entry = inputs(arms, ())
     arm = np.int32(arms - 1)
-    for function in (call, jax.jit(call, static_argnums=0)):
-        out = function(name, *map(jnp.asarray, (value, arm, entry)))
-        np.testing.assert_array_equal(out, numpy_version(name, value, arm, entry))
+    out = call(name, *map(jnp.asarray, (value, arm, entry)))
+    np.testing.assert_array_equal(out, numpy_version(name, value, arm, entry))
 
 
-@pytest.mark.parametrize("axis", [0, -1])
-@pytest.mark.parametrize("arms", ARMS)
+@pytest.mark.parametrize(
+    ("arms", "axis"), [(arms, 0) for arms in ARMS] + [(arms, -1) for arms in (2, 20, 200, 201)]
+)
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_mapped(name, arms, axis):
     value, arm, entry = inputs(arms, (RUNS,))
@@ -71,8 +71,8 @@ def test_mapped(name, arms, axis):
     )
     if name in ("put", "add_at"):
         want = np.moveaxis(want, 0, axis)
-    for function in (mapped, jax.jit(mapped)):
-        np.testing.assert_array_equal(function(held, arm, entry), want)
+    function = jax.jit(mapped) if name == "first_argmax" else mapped
+    np.testing.assert_array_equal(function(held, arm, entry), want)
 
 
 @pytest.mark.parametrize("arms", ARMS)
@@ -80,12 +80,10 @@ def test_mapped(name, arms, axis):
 def test_mapped_twice(name, arms):
     value, arm, entry = inputs(arms, (OUTER, RUNS))
     mapped = jax.jit(jax.vmap(jax.vmap(lambda *x: call(name, *x))))
-    np.testing.assert_array_equal(
-        mapped(value, arm, entry), expected(name, value, arm, entry)
-    )
+    np.testing.assert_array_equal(mapped(value, arm, entry), expected(name, value, arm, entry))
 
 
-@pytest.mark.parametrize("arms", (2, 33, 201))
+@pytest.mark.parametrize("arms", [2, 33, 201])
 @pytest.mark.parametrize("name", ["take", "put", "add_at"])
 @pytest.mark.parametrize("shared", ["value", "arm", "entry", "value and arm", "arm and entry"])
 def test_mapped_with_some_shared(shared, name, arms):
@@ -98,7 +96,7 @@ def test_mapped_with_some_shared(shared, name, arms):
         axes.append(None if one else 0)
         arguments.append(x[0] if one else x)
         full.append(np.broadcast_to(x[0], x.shape).copy() if one else x)
-    mapped = jax.jit(jax.vmap(lambda *x: call(name, *x), in_axes=tuple(axes)))
+    mapped = jax.vmap(lambda *x: call(name, *x), in_axes=tuple(axes))
     np.testing.assert_array_equal(mapped(*arguments), expected(name, *full))
 
 
@@ -137,10 +135,13 @@ def test_a_fence_changes_nothing(round_number):
 POOL = np.array([-np.inf, -1.5, -1.0, 0.0, 0.0, 0.25, 2.0, 2.0, np.inf], np.float32)
 
 
-@pytest.mark.parametrize("arms", (1, 2, 32, 33, 64, 100, 101, 200, 201, 257, 1000))
+@pytest.mark.parametrize(
+    "arms",
+    [1, 33, 1000] + [pytest.param(arms, marks=pytest.mark.slow) for arms in (32, 64, 200, 201)],
+)
 def test_tournament_is_argmax(arms):
-    """Thousands of updates, full of ties and infinities, in four runs at once."""
-    updates, runs = 3000, 4
+    """Thousands of updates, full of ties and infinities, in two runs at once."""
+    updates, runs = 2000, 2
     rng = np.random.default_rng(arms)
     start = rng.choice(POOL, (runs, arms))
     arm = rng.integers(0, arms, (runs, updates)).astype(np.int32)

@@ -22,9 +22,7 @@ def test_bounds_of_the_first_round():
 def test_budget_of_the_first_rounds():
     # b = 4/20 * 1/2 + 16/20 * 1/4 = 3/10; gamma = 3/8 - alpha b.
     total, alpha, horizon = np.array([[2.0, 10.0]]), 0.5, 4
-    played = oracle.play(
-        rewards_of_arm_0, [4, 16], total, horizon, "oto", CONSTANTS, alpha=alpha
-    )
+    played = oracle.play(rewards_of_arm_0, [4, 16], total, horizon, "oto", CONSTANTS, alpha=alpha)
     ab, gamma = 0.15, 0.225
     first = 0 - gamma + (horizon - 1) * ab
     # After a reward of 1 from arm 0: mean 3/5, LCB 3/5 - 1/sqrt(5) = 0.153, UCB 1.047.
@@ -46,9 +44,7 @@ def test_reference_sums_bounds_of_the_round_before():
     np.testing.assert_allclose(played.budget[0, 1], -gamma - gamma + 2 * b, rtol=1e-12)
     # In the third round the sum has the bound of the second (still the floor), u_t's term its own.
     low = 4 / 6 - np.sqrt(2 / 6)
-    np.testing.assert_allclose(
-        played.budget[0, 2], 2 * (0 - gamma) + (low - gamma) + b, rtol=1e-12
-    )
+    np.testing.assert_allclose(played.budget[0, 2], 2 * (0 - gamma) + (low - gamma) + b, rtol=1e-12)
 
 
 def test_the_proxy_doubles_when_passed_and_in_the_reference_later():

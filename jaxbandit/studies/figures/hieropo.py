@@ -12,7 +12,8 @@ import polars as pl
 from jaxbandit.datasets.factorization import factorize
 from jaxbandit.datasets.movie_tasks import movie_design
 from jaxbandit.datasets.movielens import fetch_movielens, load_movielens
-from jaxbandit.offpolicy.simulate import OffPolicyResult, simulate_offpolicy, synthetic_design
+from jaxbandit.offpolicy.design import synthetic_design
+from jaxbandit.offpolicy.simulate import OffPolicyResult, simulate_offpolicy
 from jaxbandit.studies import plots
 from jaxbandit.studies.figures import FigureResult, Reporter, Settings
 

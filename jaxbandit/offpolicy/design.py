@@ -1,0 +1,212 @@
+"""What an off-policy simulation draws: instances, features, logs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+from jax.typing import ArrayLike
+from jaxtyping import Float, Int
+
+from jaxbandit import checks, draws, linalg
+from jaxbandit.checks import InputError, check_count
+from jaxbandit.keys import Purpose, purpose_key
+from jaxbandit.offpolicy.model import BanditLog, HierarchicalGaussian, check_model
+
+# Records drawn from one key.
+_RECORDS = 128
+
+
+class Instance(NamedTuple):
+    """One draw of the truth."""
+
+    hyper_parameter: Float[Array, " features"]
+    task_parameter: Float[Array, "tasks features"]
+
+
+@partial(
+    jax.tree_util.register_dataclass,
+    data_fields=["model", "tasks", "alpha", "task_weights", "arrays"],
+    meta_fields=[
+        "draw_instance",
+        "draw_features",
+        "logging_policy",
+        "max_tasks",
+        "actions",
+        "contexts",
+    ],
+)
+@dataclass(frozen=True)
+class OffPolicyDesign:
+    """What is simulated. `synthetic_design` makes the usual one.
+
+    Functions and whole numbers are part of what is compiled; arrays are not, so changing them costs
+    nothing. `tasks` is an array too: fewer tasks than `max_tasks` run in the same program.
+    """
+
+    model: HierarchicalGaussian
+    """What the algorithms believe; its noise_std is also that of the rewards."""
+    draw_instance: Callable[[Array, OffPolicyDesign], Instance]
+    """(key, design) -> the truth for one run, max_tasks tasks."""
+    draw_features: Callable[[Array, OffPolicyDesign, tuple[int, ...]], Array]
+    """(key, design, shape) -> features [*shape, features], independent over `shape`."""
+    max_tasks: int
+    actions: int
+    """Actions in a context."""
+    contexts: int = 1000
+    """Contexts that a run's suboptimality is averaged over; shared by its tasks."""
+    tasks: Any = None
+    """Number of tasks, at most max_tasks; None for all."""
+    alpha: Any = 0.1
+    """Width of the confidence interval."""
+    task_weights: Any = None
+    """[max_tasks], how often each task is logged; None for uniform."""
+    logging_policy: Callable[[Array, OffPolicyDesign, Array], Array] | None = None
+    """(key, design, features [actions, features]) -> action; None for uniform."""
+    arrays: Any = field(default=())
+    """Whatever arrays the functions need."""
+
+
+def synthetic_design(
+    *,
+    features: int = 4,
+    actions: int = 5,
+    tasks: int = 10,
+    max_tasks: int | None = None,
+    hyper_std: ArrayLike = 0.5,
+    task_std: ArrayLike = 0.5,
+    noise_std: ArrayLike = 0.5,
+    alpha: ArrayLike = 0.1,
+    contexts: int = 1000,
+) -> OffPolicyDesign:
+    """The synthetic problem of Hong et al. 2023, section 7.1.
+
+    Features of each action in each context are uniform on [-0.5, 0.5]; parameters follow the model
+    with `hyper_cov = hyper_std^2 I`, `task_cov = task_std^2 I`; tasks and actions are logged
+    uniformly at random.
+
+    Args:
+        features: number of features.
+        actions: actions in a context.
+        tasks: number of tasks.
+        max_tasks: the largest `tasks` the same compiled program is to simulate; default `tasks`.
+        hyper_std: standard deviation of each coordinate of the hyper-parameter.
+        task_std: standard deviation of a task parameter around it.
+        noise_std: standard deviation of a reward.
+        alpha: width of the confidence interval.
+        contexts: contexts that suboptimality is averaged over.
+
+    Raises:
+        InputError: a count below one, a standard deviation that is not positive, a negative alpha.
+    """
+    features = check_count("features", features)
+    for name, value in (("hyper_std", hyper_std), ("task_std", task_std), ("noise_std", noise_std)):
+        checks.check_positive(name, value)
+    identity = jnp.eye(features)
+    model = HierarchicalGaussian(
+        jnp.zeros(features),
+        jnp.asarray(hyper_std) ** 2 * identity,
+        jnp.asarray(task_std) ** 2 * identity,
+        jnp.asarray(noise_std, float),
+    )
+    return OffPolicyDesign(
+        model=model,
+        draw_instance=draw_from_model,
+        draw_features=draw_uniform_features,
+        max_tasks=check_count("max_tasks", tasks if max_tasks is None else max_tasks),
+        actions=actions,
+        contexts=contexts,
+        tasks=tasks,
+        alpha=alpha,
+    )
+
+
+def draw_from_model(key: Array, design: OffPolicyDesign) -> Instance:
+    """Hyper-parameter and tasks drawn from the model itself."""
+    model = design.model
+    d = model.hyper_mean.shape[0]
+    normal = draws.normal(key, (design.max_tasks + 1, d)).astype(model.hyper_mean.dtype)
+    hyper = model.hyper_mean + linalg.matmul(linalg.psd_factor(model.hyper_cov), normal[0])
+    task = hyper + linalg.matmul(normal[1:], linalg.cholesky(model.task_cov).T)
+    return Instance(hyper, task)
+
+
+def draw_uniform_features(key: Array, design: OffPolicyDesign, shape: tuple[int, ...]) -> Array:
+    """Features uniform on [-0.5, 0.5]."""
+    model = design.model
+    # Drawn coordinate by coordinate, which lets the compiler keep each contiguous over `shape`.
+    uniform = draws.uniform(key, (model.hyper_mean.shape[0], *shape))
+    return jnp.moveaxis(uniform - 0.5, 0, -1).astype(model.hyper_mean.dtype)
+
+
+def draw_log(key: Array, design: OffPolicyDesign, instance: Instance, records: int) -> BanditLog:
+    """A log of `records` records; the first n are the same for every `records` of at least n."""
+    design = check_design(design)
+    blocks = -(-check_count("records", records) // _RECORDS)
+    log = jax.vmap(lambda block: _log_block(key, design, instance, block))(jnp.arange(blocks))
+    return jax.tree.map(lambda x: x.reshape((-1, *x.shape[2:]))[:records], log)
+
+
+def check_design(design: OffPolicyDesign) -> OffPolicyDesign:
+    """The design with arrays of one floating type.
+
+    Raises:
+        InputError: a model, alpha, weights or counts that are not valid.
+    """
+    for name in ("max_tasks", "actions", "contexts"):
+        check_count(name, getattr(design, name))
+    model = check_model(design.model)
+    checks.check_not_negative("alpha", design.alpha)
+    tasks = design.max_tasks if design.tasks is None else design.tasks
+    if checks.is_concrete(tasks) and not 1 <= np.asarray(tasks) <= design.max_tasks:
+        raise InputError(
+            f"tasks must lie between 1 and max_tasks = {design.max_tasks}, was {tasks}"
+        )
+    weights = design.task_weights
+    if weights is not None:
+        checks.check_shape("task_weights", weights, (design.max_tasks,), "[max_tasks]")
+        checks.check_not_negative("task_weights", weights)
+        if checks.is_concrete(weights) and not np.sum(np.asarray(weights)[: int(tasks)]) > 0:
+            raise InputError("task_weights must have a positive sum over the tasks simulated")
+        weights = jnp.asarray(weights, jnp.float32)
+    return replace(
+        design,
+        model=model,
+        tasks=jnp.asarray(tasks, jnp.int32),
+        alpha=jnp.asarray(design.alpha, model.hyper_mean.dtype),
+        task_weights=weights,
+    )
+
+
+def _log_block(key: Array, design: OffPolicyDesign, instance: Instance, block: Array) -> BanditLog:
+    model = design.model
+    feature_key = purpose_key(key, Purpose.LOG_FEATURES, block)
+    task = _draw_tasks(purpose_key(key, Purpose.LOG_TASK, block), design)
+    if design.logging_policy is None:
+        # The features of an action taken uniformly at random are those of any action.
+        feature = design.draw_features(feature_key, design, (_RECORDS,))
+    else:
+        choices = design.draw_features(feature_key, design, (_RECORDS, design.actions))
+        action_keys = jax.random.split(purpose_key(key, Purpose.LOG_ACTION, block), _RECORDS)
+        choose = design.logging_policy
+        action = jax.vmap(lambda k, c: choose(k, design, c))(action_keys, choices)
+        feature = jnp.take_along_axis(choices, action[:, None, None], axis=1)[:, 0]
+    noise = draws.normal(purpose_key(key, Purpose.LOG_NOISE, block), (_RECORDS,))
+    mean = linalg.inner(feature, instance.task_parameter[task])
+    return BanditLog(task, feature, mean + model.noise_std * noise.astype(mean.dtype))
+
+
+def _draw_tasks(key: Array, design: OffPolicyDesign) -> Int[Array, " records"]:
+    uniform = draws.uniform(key, (_RECORDS,))
+    if design.task_weights is None:
+        task = jnp.floor(uniform * design.tasks).astype(jnp.int32)
+        return jnp.minimum(task, design.tasks - 1)
+    listed = jnp.arange(design.max_tasks) < design.tasks
+    cumulative = jnp.cumsum(jnp.where(listed, design.task_weights, 0))
+    return jnp.searchsorted(cumulative, uniform * cumulative[-1], side="right").astype(jnp.int32)
