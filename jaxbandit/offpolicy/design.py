@@ -146,7 +146,17 @@ def draw_uniform_features(key: Array, design: OffPolicyDesign, shape: tuple[int,
 
 
 def draw_log(key: Array, design: OffPolicyDesign, instance: Instance, records: int) -> BanditLog:
-    """A log of `records` records; the first n are the same for every `records` of at least n."""
+    """A log drawn by the design's logging policy.
+
+    Args:
+        key: key of the run.
+        design: what is simulated.
+        instance: the truth.
+        records: number of records; the first n are the same whatever the number.
+
+    Raises:
+        InputError: records below one, a design that is not valid.
+    """
     design = check_design(design)
     blocks = -(-check_count("records", records) // _RECORDS)
     log = jax.vmap(lambda block: _log_block(key, design, instance, block))(jnp.arange(blocks))

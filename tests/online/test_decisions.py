@@ -20,14 +20,14 @@ in_float64 = pytest.mark.skipif(
 )
 
 
-def agree(ours, theirs, policy):
+def agree(ours, theirs, policy, tolerance=1e-9):
     """Arms and rewards in every round; OtO's budget of the round to come, and its LCB rounds."""
     np.testing.assert_array_equal(ours.arm, theirs.arm)
-    np.testing.assert_allclose(ours.reward, theirs.reward, rtol=1e-12, atol=1e-12)
+    np.testing.assert_allclose(ours.reward, theirs.reward, rtol=tolerance, atol=tolerance)
     if policy == "oto":
         np.testing.assert_array_equal(ours.info["lcb_rounds"], theirs.lcb_rounds)
         np.testing.assert_allclose(
-            ours.info["budget"][:, :-1], theirs.budget[:, 1:], rtol=1e-9, atol=1e-9
+            ours.info["budget"][:, :-1], theirs.budget[:, 1:], rtol=tolerance, atol=tolerance
         )
 
 
@@ -63,7 +63,7 @@ def test_ucb_and_lcb_decide_as_the_oracle(policy, setting):
 
 
 # Positions of the arms, the setting and the budget that are tried by default.
-USUAL = {(0, 1, 2), (2, 2, 1), (4, 3, 0)}
+USUAL = {(0, 1, 2), (2, 2, 1), (4, 3, 0), (4, 0, 1)}
 
 
 def random_cases():
@@ -130,7 +130,9 @@ def gaussian_pair(horizon, setting, policy, **options):
 @pytest.mark.parametrize("policy", ["ucb", "oto"])
 def test_normal_rewards_decide_as_the_oracle(policy):
     options = {"alpha": 0.3} if policy == "oto" else {}
-    agree(*gaussian_pair(300, Setting("paper", 0.01), policy, **options), policy=policy)
+    pair = gaussian_pair(300, Setting("paper", 0.01), policy, **options)
+    # Normal numbers are float32 in both precisions, so their last bits depend on the program.
+    agree(*pair, policy=policy, tolerance=1e-4)
 
 
 # Decisions in float32: all the same but where a budget rounds to the other side of zero.
