@@ -19,7 +19,7 @@ FILES = [
 @pytest.mark.skipif(bool(jax.config.jax_enable_x64), reason="this process is in float64 already")
 def test_numerical_tests_pass_in_float64(root_directory, environment):
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-x"]
+        [sys.executable, "-m", "pytest", "-n", "0", "-p", "no:cacheprovider", "-x"]
         + [str(root_directory / "tests" / name) for name in FILES],
         cwd=root_directory,
         env=environment | {"JAX_ENABLE_X64": "1", "PYTHONWARNINGS": "default"},

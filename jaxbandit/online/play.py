@@ -6,6 +6,7 @@ in memory, and looped over rounds.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -53,7 +54,7 @@ class _Tally(NamedTuple):
     """What rounding took from `reward`."""
 
 
-def world_axes(world: World, *, drawn: bool, redraw: bool) -> World:
+def world_axes(*, drawn: bool, redraw: bool) -> World:
     """The runs axis of each part of a world, as `jax.vmap` takes them."""
     environment = -1 if drawn else None
     return World(
@@ -88,7 +89,15 @@ def play_tile(
     def one_run(leaf: Any, axis: int | None) -> Any:
         return leaf if axis is None else leaf[..., 0]
 
-    one_world = jax.eval_shape(lambda w: _map_axes(one_run, w, axes), world)
+    def first_run(world: World) -> World:
+        # An axis stands for all leaves of its part of the world.
+        parts = (
+            jax.tree.map(partial(one_run, axis=axis), part)
+            for part, axis in zip(world, axes, strict=True)
+        )
+        return World(*parts)
+
+    one_world = jax.eval_shape(first_run, world)
     carry_axes = jax.tree.map(
         lambda leaf: run_axis(leaf.shape), jax.eval_shape(init, policy.params, one_world)
     )
@@ -137,12 +146,3 @@ def play_tile(
     (_, tally), seen = lax.scan(to_checkpoint, carry, tuple(segments))
     pulls = jnp.moveaxis(tally.pulls, carry_axes[1].pulls, 0)
     return Seen(pulls=pulls, **jax.tree.map(lambda leaf: jnp.swapaxes(leaf, 0, 1), seen))
-
-
-def _map_axes(function: Any, world: World, axes: World) -> World:
-    """`function(leaf, axis)` over a world, an axis standing for all leaves of its part."""
-    parts = []
-    for part, axis in zip(world, axes, strict=True):
-        axis = None if axis is None else (-1 if not isinstance(axis, int) else axis)
-        parts.append(jax.tree.map(lambda leaf, axis=axis: function(leaf, axis), part))
-    return World(*parts)

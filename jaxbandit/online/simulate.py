@@ -143,11 +143,10 @@ def simulate(
     if offline is not None and offline_count is not None:
         raise InputError("give offline or offline_count, not both")
     fixed = environment if isinstance(environment, Environment) else None
-    draw: Any = environment
-    sample = fixed if fixed is not None else jax.eval_shape(draw, root_key(key))
-    if not isinstance(sample, Environment):
+    if not (fixed or callable(environment)):
         raise InputError("environment must be an Environment, or a function key -> Environment")
-    arms, dtype = sample.mean.shape[0], jnp.result_type(float)
+    mean = _describe(environment, root_key(key))[1] if fixed is None else fixed.mean
+    arms, dtype = mean.shape[0], jnp.result_type(float)
     if offline_count is not None:
         checks.check_shape("offline_count", offline_count, (arms,), "[arms]")
         checks.check_not_negative("offline_count", offline_count)
@@ -228,7 +227,7 @@ def _program(static: _Static, root: Array, runs: Array, inputs: _Inputs) -> tile
     keys = jax.vmap(lambda run: run_key(root, run))(runs)
     reward = static.environment
     if static.drawn:
-        reward = jax.eval_shape(static.environment, root).reward
+        reward, _ = _describe(static.environment, root)
 
         def draw(key: Array) -> tuple[Any, Array]:
             return static.environment(purpose_key(key, Purpose.INSTANCE))[:2]
@@ -244,7 +243,7 @@ def _program(static: _Static, root: Array, runs: Array, inputs: _Inputs) -> tile
         total=inputs.total,
         keys=jax.vmap(game_keys, out_axes=-1)(keys),
     )
-    axes = play.world_axes(world, drawn=static.drawn, redraw=inputs.total is None)
+    axes = play.world_axes(drawn=static.drawn, redraw=inputs.total is None)
     if inputs.total is None:
         world = world._replace(total=_draw_offline(keys, world, axes, reward))
 
@@ -263,6 +262,25 @@ def _program(static: _Static, root: Array, runs: Array, inputs: _Inputs) -> tile
         for b in names[i + 1 :]
     }
     return tiles.TileOutput((averaged, differences), kept)
+
+
+def _describe(draw: Any, key: Array) -> tuple[Any, Any]:
+    """Reward function of a drawn environment, and the shape of its means."""
+    reward = None
+
+    def parts(key: Array) -> tuple[Any, Array]:
+        nonlocal reward
+        drawn = draw(key)
+        if not isinstance(drawn, Environment):
+            raise InputError(
+                f"environment must give an Environment, gave {type(drawn).__name__}; "
+                "see jaxbandit.bernoulli_arms"
+            )
+        reward = drawn.reward
+        return drawn.params, drawn.mean
+
+    _, mean = jax.eval_shape(parts, key)
+    return reward, mean
 
 
 def _draw_offline(keys: Array, world: play.World, axes: play.World, reward: Any) -> Array:

@@ -1,5 +1,6 @@
 """Bounds and the budget's unit against their formulas."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -54,3 +55,21 @@ def test_the_mean_of_an_arm_without_samples_is_zero_and_of_bad_data_not_a_number
         arms.mean_reward(jnp.asarray([0.0, 2.0, 2.0]), jnp.asarray([0.0, 1.0, jnp.nan])),
         [0.0, 0.5, np.nan],
     )
+
+
+def test_equal_samples_tie_whether_runs_share_their_counts_or_not():
+    """Counts shared by all runs, as before the first round, or of each run, as after a pull."""
+    count = jnp.arange(1.0, 60.0)
+    total = jnp.floor(jax.random.uniform(jax.random.key(1), (64, 59)) * (count + 1))
+    each = jnp.broadcast_to(count, total.shape)
+    made = jb.confidence(delta=0.01)
+
+    def bounds(count, total):
+        width = arms.squared_width(made, 59, 1, 100.0)
+        low = arms.lower_bounds(made, count, total, width)
+        return low, arms.upper_bounds(count, total, width)
+
+    shared = jax.jit(jax.vmap(bounds, (None, 0)))(count, total)
+    own = jax.jit(jax.vmap(bounds))(each, total)
+    for one, other in zip(shared, own, strict=True):
+        np.testing.assert_array_equal(one, other)
