@@ -72,7 +72,7 @@ def test_a_bad_run_in_the_padding_is_nobodys():
 
 
 def test_all_runs_bad_is_an_error():
-    with pytest.raises(InputError, match="all 3 runs gave non-finite numbers"):
+    with pytest.raises(InputError, match="all 3 runs gave numbers that are not finite"):
         run(3, scale=np.inf)
 
 

@@ -273,8 +273,8 @@ def _describe(draw: Any, key: Array) -> tuple[Any, Any]:
         drawn = draw(key)
         if not isinstance(drawn, Environment):
             raise InputError(
-                f"environment must give an Environment, gave {type(drawn).__name__}; "
-                "see jaxbandit.bernoulli_arms"
+                "environment must be an Environment, or a function key -> Environment; "
+                f"the function gave {type(drawn).__name__}"
             )
         reward = drawn.reward
         return drawn.params, drawn.mean
