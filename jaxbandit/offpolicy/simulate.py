@@ -32,7 +32,7 @@ from jaxbandit.offpolicy.policy import ALGORITHMS, Algorithm
 from jaxbandit.offpolicy.statistics import empty_statistics
 
 # Runs in a tile. Part of what fixes a result's bits; on CPUs a tile this wide stays in cache.
-TILE_WIDTH = {"cpu": 32}
+TILE_WIDTH = {"cpu": 16}
 _ACCELERATOR_TILE_WIDTH = 1024
 
 
