@@ -1,5 +1,8 @@
 """Policies of the user's own; and programs for every platform."""
 
+import subprocess
+import sys
+
 import jax
 import jax.export
 import jax.numpy as jnp
@@ -113,7 +116,7 @@ def test_a_rollout_is_lowered_for_all_platforms(name):
     assert exported.platforms == PLATFORMS
 
 
-class Stop(Exception):  # noqa: N818
+class Stop(Exception):  # noqa: N818  (a signal, not an error)
     """Thrown in place of running the tiles."""
 
 
@@ -136,3 +139,15 @@ def test_the_tile_program_is_lowered_for_all_platforms(monkeypatch):
     arguments = jax.random.key_data(KEY), jnp.uint32(0), jnp.uint32(64), taken["params"]
     exported = jax.export.export(jax.jit(tile), platforms=PLATFORMS)(*arguments)
     assert exported.platforms == PLATFORMS
+
+
+def test_default_constants_follow_a_precision_chosen_after_import():
+    # Arrays made when the package is imported would keep float32, and would start the backend.
+    program = (
+        "import jax, jaxbandit as jb\n"
+        "jax.config.update('jax_enable_x64', True)\n"
+        "policies = jb.ucb().params, jb.lcb().params, jb.oto().params.confidence\n"
+        "assert {p.scale.dtype.name for p in policies} == {'float64'}\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr

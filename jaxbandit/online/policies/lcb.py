@@ -6,7 +6,8 @@ from typing import NamedTuple
 
 from jax import Array
 
-from jaxbandit.online.arms import Confidence, confidence, lower_bounds, squared_width
+from jaxbandit.online import arms
+from jaxbandit.online.arms import Confidence, lower_bounds, squared_width
 from jaxbandit.online.indexing import first_argmax
 from jaxbandit.online.policies.base import Policy, Problem, Round
 
@@ -17,7 +18,7 @@ class LCBState(NamedTuple):
     arm: Array
 
 
-def lcb(confidence: Confidence = confidence()) -> Policy:  # noqa: B008  (immutable)
+def lcb(confidence: Confidence | None = None) -> Policy:
     """LCB: pessimism, from the offline data on.
 
     A lower bound never falls (it is the largest so far), and the bound of an arm that is not played
@@ -25,12 +26,12 @@ def lcb(confidence: Confidence = confidence()) -> Policy:  # noqa: B008  (immuta
     throughout: the rounds need no bounds at all.
 
     Args:
-        confidence: constants of the bounds.
+        confidence: constants of the bounds, default `jaxbandit.confidence()`.
 
     Source:
         Sentenac et al. 2025, section 3.
     """
-    return Policy(confidence, _init, _select, _update)
+    return Policy(confidence or arms.confidence(), _init, _select, _update)
 
 
 def _init(bounds: Confidence, problem: Problem) -> LCBState:

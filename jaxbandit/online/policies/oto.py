@@ -25,11 +25,10 @@ from jax.typing import ArrayLike
 
 from jaxbandit import checks
 from jaxbandit.checks import InputError
-from jaxbandit.online import optimism
+from jaxbandit.online import arms, optimism
 from jaxbandit.online.arms import (
     Confidence,
     budget_per_round,
-    confidence,
     lower_bounds,
     squared_width,
 )
@@ -97,7 +96,7 @@ class OtOState(NamedTuple):
 
 def oto(
     alpha: ArrayLike = 0.2,
-    confidence: Confidence = confidence(),  # noqa: B008  (immutable)
+    confidence: Confidence | None = None,
     *,
     budget: Budget = "separate",
 ) -> Policy:
@@ -111,7 +110,7 @@ def oto(
 
     Args:
         alpha: size of the exploration budget, at least 0; large is UCB.
-        confidence: constants of the bounds.
+        confidence: constants of the bounds, default `jaxbandit.confidence()`.
         budget: "separate" (algorithm 1); "unified", every play counted in the sum and no L;
             "unified-moving", the same with the offline LCB arm's current bound as the reference.
 
@@ -124,7 +123,7 @@ def oto(
     checks.check_not_negative("alpha", alpha)
     if budget not in _FUNCTIONS:
         raise InputError(f"budget must be one of {', '.join(_FUNCTIONS)}, was {budget!r}")
-    params = OtOParams(jnp.asarray(alpha, float), confidence)
+    params = OtOParams(jnp.asarray(alpha, float), confidence or arms.confidence())
     return Policy(params, *_FUNCTIONS[budget], _info)
 
 

@@ -6,8 +6,8 @@ from typing import Any, NamedTuple
 
 from jax import Array
 
-from jaxbandit.online import optimism
-from jaxbandit.online.arms import Confidence, confidence
+from jaxbandit.online import arms, optimism
+from jaxbandit.online.arms import Confidence
 from jaxbandit.online.indexing import put, take
 from jaxbandit.online.policies.base import Policy, Problem, Round
 
@@ -21,16 +21,17 @@ class UCBState(NamedTuple):
     arm: Array
 
 
-def ucb(confidence: Confidence = confidence()) -> Policy:  # noqa: B008  (immutable)
+def ucb(confidence: Confidence | None = None) -> Policy:
     """UCB warm-started with the offline data.
 
     Args:
-        confidence: constants of the bounds; with `anytime=True` they widen with the round.
+        confidence: constants of the bounds, default `jaxbandit.confidence()`; with `anytime=True`
+            they widen with the round.
 
     Source:
         Auer, Cesa-Bianchi and Fischer 2002; Sentenac et al. 2025, section 3.
     """
-    return Policy(confidence, _init, _select, _update)
+    return Policy(confidence or arms.confidence(), _init, _select, _update)
 
 
 def _init(bounds: Confidence, problem: Problem) -> UCBState:
