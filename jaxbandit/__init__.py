@@ -20,7 +20,6 @@ from jaxbandit.offpolicy.policy import (
     suboptimality,
 )
 from jaxbandit.offpolicy.posterior import (
-    HyperInformation,
     flat_posteriors,
     hyper_information,
     hyper_posterior,
@@ -38,6 +37,7 @@ from jaxbandit.offpolicy.statistics import (
     scan_statistics,
     task_statistics,
 )
+from jaxbandit.offpolicy.task_coordinates import HyperInformation
 from jaxbandit.offpolicy.two_level import (
     TaskModel,
     TaskRecords,

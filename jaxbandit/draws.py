@@ -55,6 +55,7 @@ def to_normal(word: UInt32[Array, "*n"]) -> Float[Array, "*n"]:
     return jnp.float32(math.sqrt(2)) * lax.erf_inv(centred * jnp.float32(2**-24))
 
 
+@jax.jit
 def threefry(
     key: UInt32[Array, "2"], first: UInt32[Array, "*n"], second: UInt32[Array, "*n"]
 ) -> tuple[UInt32[Array, "*n"], UInt32[Array, "*n"]]:

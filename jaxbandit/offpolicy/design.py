@@ -133,7 +133,7 @@ def draw_from_model(key: Array, design: OffPolicyDesign) -> Instance:
     d = model.hyper_mean.shape[0]
     normal = draws.normal(key, (design.max_tasks + 1, d)).astype(model.hyper_mean.dtype)
     hyper = model.hyper_mean + linalg.matmul(linalg.psd_factor(model.hyper_cov), normal[0])
-    task = hyper + linalg.matmul(normal[1:], linalg.cholesky(model.task_cov).T)
+    task = hyper + linalg.matmul(normal[1:], jnp.linalg.cholesky(model.task_cov).T)
     return Instance(hyper, task)
 
 

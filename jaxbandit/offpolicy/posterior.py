@@ -1,36 +1,20 @@
 r"""Posteriors of the hierarchical linear Gaussian model.
 
-Everything is computed in *task coordinates*, in which the task covariance is the identity and the
-hyper-prior mean is zero: with $\Sigma_0 = F F'$ write $\theta_s = \mu_q + F \eta_s$ and
-$\mu_* = \mu_q + F \nu$. Then $\nu \sim N(0, H H')$ with $H H' = F^{-1} \Sigma_q F^{-\top}$,
-$\eta_s \sim N(\nu, I)$, and task s contributes the precision $A_s = F' G_s F$ and the information
-$b_s = F' (B_s - G_s \mu_q)$. With $P_s = (I + A_s)^{-1}$:
-
-- hyper-posterior: $\nu \mid D \sim N(S h, S)$, $S = H (I + H' T H)^{-1} H'$,
-  $T = \sum_s A_s P_s$, $h = \sum_s P_s b_s$;
-- task posterior: $\eta_s \mid D \sim N(P_s (S h + b_s),\; P_s + P_s S P_s)$.
-
-Nothing singular is ever inverted ($I + A_s$ and $I + H' T H$ are at least the identity) and nothing
-large is subtracted, so tasks without records and hyper-priors of any rank are exact.
-
-In float32, a direction in which a task has no data carries the rounding of the directions in which
-it has: a relative error of about 6e-8 times the largest eigenvalue of $A_s$, the ratio of data to
-prior precision.
+One pass over the tasks sums what they say about the hyper-parameter; each task's posterior then
+combines its own data with the hyper-posterior. Both happen in the coordinates of
+`task_coordinates`, where tasks without records and hyper-priors of any rank are exact.
 """
 
 from __future__ import annotations
-
-from collections.abc import Callable
-from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax import Array, lax
 from jax.typing import ArrayLike
-from jaxtyping import Float
 
 from jaxbandit import checks, linalg
 from jaxbandit.linalg import einsum
+from jaxbandit.offpolicy import task_coordinates as coordinates
 from jaxbandit.offpolicy.model import (
     Gaussian,
     HierarchicalGaussian,
@@ -38,18 +22,7 @@ from jaxbandit.offpolicy.model import (
     check_model,
     check_statistics,
 )
-
-# Tasks handled at a time: packed matrices of so many tasks stay in a core's cache.
-_BLOCK = 2048
-
-
-class HyperInformation(NamedTuple):
-    """What tasks say about the hyper-parameter, in task coordinates; adds up over tasks."""
-
-    precision: Float[Array, "features features"]
-    """T, the sum of `A_s P_s`."""
-    vector: Float[Array, " features"]
-    """h, the sum of `P_s b_s`."""
+from jaxbandit.offpolicy.task_coordinates import Block, HyperInformation
 
 
 def hyper_posterior(model: HierarchicalGaussian, stats: TaskStatistics) -> Gaussian:
@@ -117,11 +90,11 @@ def scan_hyper_information(
         InputError: shapes disagree, or the model is not valid (`check_model`).
     """
     model, stats = _checked(model, stats)
-    factor = _basis(model).factor
-    initial = _no_information(model) if initial is None else initial
+    factor = coordinates.basis(model).factor
+    initial = coordinates.no_information(model) if initial is None else initial
 
     def add_task(carry: HyperInformation, one: TaskStatistics) -> tuple[HyperInformation, None]:
-        precision, vector = _information(factor, model, one.gram, one.moment)
+        precision, vector = coordinates.information(factor, model, one.gram, one.moment)
         inverse, _ = linalg.spd_inverse(precision + jnp.eye(len(vector), dtype=vector.dtype))
         return HyperInformation(
             carry.precision + linalg.symmetrize(linalg.matmul(precision, inverse)),
@@ -243,41 +216,34 @@ def log_marginal_likelihood(model: HierarchicalGaussian, stats: TaskStatistics) 
 
 @jax.jit
 def _hyper_posterior(model: HierarchicalGaussian, information: HyperInformation) -> Gaussian:
-    basis = _basis(model)
-    mean, root = _hyper(basis, information)
+    basis = coordinates.basis(model)
+    hyper = coordinates.hyper(basis, information)
     return Gaussian(
-        model.hyper_mean + linalg.matmul(basis.factor, mean),
-        linalg.congruence(basis.factor, linalg.outer_gram(root)),
+        model.hyper_mean + linalg.matmul(basis.factor, hyper.mean),
+        linalg.congruence(basis.factor, linalg.outer_gram(hyper.root)),
     )
 
 
 @jax.jit
 def _hyper_information(model: HierarchicalGaussian, stats: TaskStatistics) -> HyperInformation:
-    factor = _basis(model).factor
-
-    def add(carry: HyperInformation, part: TaskStatistics) -> HyperInformation:
-        tasks = _condition(factor, model, part)
-        inverse = linalg.unpack(tasks.inverse)
-        precision = einsum("ijs,kjs->ik", linalg.unpack(tasks.precision), inverse)
-        return HyperInformation(
-            carry.precision + linalg.symmetrize(precision),
-            carry.vector + einsum("ijs,js->i", inverse, tasks.vector),
-        )
-
-    return _over_blocks(add, _no_information(model), stats)
+    return _learn(coordinates.basis(model).factor, model, stats)[0]
 
 
 @jax.jit
 def _task_posteriors(model: HierarchicalGaussian, stats: TaskStatistics) -> Gaussian:
-    basis = _basis(model)
-    mean, root = _hyper(basis, _hyper_information(model, stats))
+    basis = coordinates.basis(model)
+    information, kept = _learn(basis.factor, model, stats)
+    hyper = coordinates.hyper(basis, information)
 
-    def spread(inverse: Array) -> Array:
+    def write(out: Gaussian, block: Block) -> tuple[Gaussian, None]:
+        inverse, vector = block.kept
         # P + P S P = P + (P K)(P K)', with S = K K'.
-        through = einsum("kr,kis->ris", root, linalg.unpack(inverse))
-        return inverse + linalg.packed_outer(through)
+        through = einsum("kr,kis->ris", hyper.root, linalg.unpack(inverse))
+        cov = inverse + linalg.packed_outer(through)
+        mean = linalg.packed_multiply(inverse, vector + hyper.mean[:, None])
+        return _write(out, block.start, _back(basis.factor, model, mean, cov)), None
 
-    return _posteriors(basis.factor, model, stats, mean, spread)
+    return coordinates.over_blocks(write, _empty(stats), stats, kept)[0]
 
 
 @jax.jit
@@ -285,60 +251,41 @@ def _oracle_posteriors(
     model: HierarchicalGaussian, stats: TaskStatistics, hyper_parameter: Array
 ) -> Gaussian:
     model = model._replace(hyper_mean=hyper_parameter)
-    return _posteriors(_basis(model).factor, model, stats)
+    return _own_posteriors(coordinates.basis(model).factor, model, stats)
 
 
 @jax.jit
 def _flat_posteriors(model: HierarchicalGaussian, stats: TaskStatistics) -> Gaussian:
-    order, factor = _graded_factor(model.hyper_cov + model.task_cov)
-    return _posteriors(factor[jnp.argsort(order)], model, stats)
+    order, factor = coordinates.graded_factor(model.hyper_cov + model.task_cov)
+    return _own_posteriors(factor[jnp.argsort(order)], model, stats)
 
 
 @jax.jit
 def _log_marginal_likelihood(model: HierarchicalGaussian, stats: TaskStatistics) -> Array:
-    basis = _basis(model)
-    variance = model.noise_std**2
+    basis = coordinates.basis(model)
 
-    def add(carry: Array, part: TaskStatistics) -> Array:
-        # Squared residuals of each task at the prior mean, less what its parameter explains.
-        at_mean = linalg.quadratic_form(part.gram, model.hyper_mean)
-        square = part.square - 2 * linalg.matmul(part.moment, model.hyper_mean) + at_mean
-        tasks = _condition(basis.factor, model, part)
+    def add(
+        carry: tuple[Array, HyperInformation], block: Block
+    ) -> tuple[tuple[Array, HyperInformation], None]:
+        within, information = carry
+        tasks = coordinates.condition(basis.factor, model, block.stats)
         # b' P b as the maximum of 2 b' x - x' (I + A) x: rounding in x counts only squared.
         x = linalg.packed_multiply(tasks.inverse, tasks.vector)
         back = tasks.vector - x - linalg.packed_multiply(tasks.precision, x)
         fitted = jnp.sum(x * (tasks.vector + back), axis=0)
-        return carry + jnp.sum(square / variance - fitted + tasks.log_det)
+        each = jnp.where(block.fresh, tasks.square - fitted + tasks.log_det, 0)
+        information = coordinates.add_information(information, tasks, block.fresh)
+        return (within + jnp.sum(each), information), None
 
-    within = _over_blocks(add, jnp.zeros_like(variance), stats)
-    information = _hyper_information(model, stats)
-    inverse, log_det = linalg.spd_inverse(_hyper_precision(basis, information))
-    shared = linalg.quadratic_form(inverse, linalg.matmul(basis.hyper.T, information.vector))
-    count = jnp.sum(stats.count).astype(variance.dtype)
-    return -0.5 * (count * jnp.log(2 * jnp.pi * variance) + within + log_det - shared)
-
-
-# Task coordinates.
-
-
-class _Basis(NamedTuple):
-    factor: Float[Array, "features features"]
-    """F, task_cov = F F'; triangular but for the order of its rows."""
-    hyper: Float[Array, "features features"]
-    """H, hyper_cov = F H H' F'."""
+    nothing = (jnp.zeros_like(model.noise_std), coordinates.no_information(model))
+    (within, information), _ = coordinates.over_blocks(add, nothing, stats)
+    hyper = coordinates.hyper(basis, information)
+    count = jnp.sum(stats.count).astype(within.dtype)
+    scale = count * jnp.log(2 * jnp.pi * model.noise_std**2)
+    return -0.5 * (scale + within + hyper.log_det - hyper.fitted)
 
 
-class _Conditioned(NamedTuple):
-    """Tasks in their coordinates, packed, tasks last."""
-
-    precision: Float[Array, "entries tasks"]
-    """A."""
-    inverse: Float[Array, "entries tasks"]
-    """P = (I + A)^-1."""
-    log_det: Float[Array, " tasks"]
-    """log |I + A|."""
-    vector: Float[Array, "features tasks"]
-    """b."""
+# Parts of those.
 
 
 def _checked(
@@ -348,122 +295,43 @@ def _checked(
     return checked, check_statistics(stats, checked.hyper_mean.shape[0], checked.hyper_mean.dtype)
 
 
-def _basis(model: HierarchicalGaussian) -> _Basis:
-    order, factor = _graded_factor(model.task_cov)
-    hyper = lax.linalg.triangular_solve(
-        factor, linalg.psd_factor(model.hyper_cov[order][:, order]), left_side=True, lower=True
+def _learn(
+    factor: Array, model: HierarchicalGaussian, stats: TaskStatistics
+) -> tuple[HyperInformation, tuple[Array, Array]]:
+    """What all tasks say about the hyper-parameter, and each task's P and b."""
+
+    def add(carry: HyperInformation, block: Block) -> tuple[HyperInformation, tuple[Array, Array]]:
+        tasks = coordinates.condition(factor, model, block.stats)
+        carry = coordinates.add_information(carry, tasks, block.fresh)
+        return carry, (tasks.inverse, tasks.vector)
+
+    return coordinates.over_blocks(add, coordinates.no_information(model), stats)
+
+
+def _own_posteriors(factor: Array, model: HierarchicalGaussian, stats: TaskStatistics) -> Gaussian:
+    """Posteriors of all tasks from their own data under the prior N(hyper_mean, F F')."""
+
+    def write(out: Gaussian, block: Block) -> tuple[Gaussian, None]:
+        tasks = coordinates.condition(factor, model, block.stats)
+        mean = linalg.packed_multiply(tasks.inverse, tasks.vector)
+        return _write(out, block.start, _back(factor, model, mean, tasks.inverse)), None
+
+    return coordinates.over_blocks(write, _empty(stats), stats)[0]
+
+
+def _back(factor: Array, model: HierarchicalGaussian, mean: Array, cov: Array) -> Gaussian:
+    """Packed Gaussians, tasks last, from task coordinates to the features'."""
+    return Gaussian(
+        model.hyper_mean + einsum("ij,js->si", factor, mean),
+        linalg.congruence_unpacked(factor, cov),
     )
-    return _Basis(factor[jnp.argsort(order)], hyper)
 
 
-def _graded_factor(cov: Array) -> tuple[Array, Array]:
-    """Features by descending variance, and the Cholesky factor of `cov` in that order.
-
-    Large variances first, the columns of the factor fall off with the variances, and so do the rows
-    of A; in another order all columns are as long as the longest, and the digits of features with a
-    small variance drown in those with a large one.
-    """
-    order = jnp.argsort(-jnp.diagonal(cov), stable=True)
-    return order, linalg.cholesky(cov[order][:, order])
+def _empty(stats: TaskStatistics) -> Gaussian:
+    return Gaussian(jnp.zeros_like(stats.moment), jnp.zeros_like(stats.gram))
 
 
-def _hyper_precision(basis: _Basis, information: HyperInformation) -> Array:
-    identity = jnp.eye(basis.hyper.shape[1], dtype=basis.hyper.dtype)
-    return identity + linalg.congruence(basis.hyper.T, information.precision)
-
-
-def _hyper(basis: _Basis, information: HyperInformation) -> tuple[Array, Array]:
-    """Mean and a factor K, S = K K', of the hyper-posterior in task coordinates."""
-    inverse, _ = linalg.spd_inverse(_hyper_precision(basis, information))
-    root = linalg.matmul(basis.hyper, linalg.cholesky(inverse))
-    return linalg.matmul(root, linalg.matmul(root.T, information.vector)), root
-
-
-def _information(
-    factor: Array, model: HierarchicalGaussian, gram: Array, moment: Array
-) -> tuple[Array, Array]:
-    """A and b of one task."""
-    variance = model.noise_std**2
-    centred = moment - linalg.matmul(gram, model.hyper_mean)
-    precision = linalg.congruence(factor.T, gram) / variance
-    return precision, linalg.matmul(factor.T, centred) / variance
-
-
-def _condition(factor: Array, model: HierarchicalGaussian, stats: TaskStatistics) -> _Conditioned:
-    """A, P and b of many tasks, with the task covariance F F' of `factor`."""
-    variance = model.noise_std**2
-    d = factor.shape[0]
-    precision = linalg.congruence_packed(factor, stats.gram) / variance
-    identity = linalg.pack(jnp.eye(d, dtype=factor.dtype))
-    inverse, log_det = linalg.packed_inverse(precision + identity[:, None])
-    centred = stats.moment - einsum("sij,j->si", stats.gram, model.hyper_mean)
-    vector = einsum("ji,sj->is", factor, centred) / variance
-    return _Conditioned(precision, inverse, log_det, vector)
-
-
-def _posteriors(
-    factor: Array,
-    model: HierarchicalGaussian,
-    stats: TaskStatistics,
-    mean: Array | None = None,
-    spread: Callable[[Array], Array] = lambda inverse: inverse,
-) -> Gaussian:
-    """Posteriors of all tasks under the prior N(hyper_mean + F mean, F F').
-
-    `spread` takes packed P to the packed covariance, both in task coordinates.
-    """
-    m = stats.count.shape[0]
-
-    def block(part: TaskStatistics) -> Gaussian:
-        tasks = _condition(factor, model, part)
-        vector = tasks.vector if mean is None else tasks.vector + mean[:, None]
-        solution = linalg.packed_multiply(tasks.inverse, vector)
-        return Gaussian(
-            model.hyper_mean + einsum("ij,js->si", factor, solution),
-            linalg.congruence_unpacked(factor, spread(tasks.inverse)),
-        )
-
-    if m <= _BLOCK:
-        return block(stats)
-
-    def write(index: Array, out: Gaussian) -> Gaussian:
-        start, part = _block(stats, index)
-        return jax.tree.map(
-            lambda whole, piece: lax.dynamic_update_slice_in_dim(whole, piece, start, 0),
-            out,
-            block(part),
-        )
-
-    empty = Gaussian(jnp.zeros_like(stats.moment), jnp.zeros_like(stats.gram))
-    return lax.fori_loop(0, -(-m // _BLOCK), write, empty)
-
-
-def _block(stats: TaskStatistics, index: Array) -> tuple[Array, TaskStatistics]:
-    """Start and statistics of a block of tasks; the last overlaps the one before it."""
-    start = jnp.minimum(index * _BLOCK, stats.count.shape[0] - _BLOCK)
-    return start, jax.tree.map(lambda x: lax.dynamic_slice_in_dim(x, start, _BLOCK), stats)
-
-
-def _over_blocks(add: Callable[[Any, TaskStatistics], Any], initial: Any, stats: Any) -> Any:
-    """Fold `add(carry, statistics of a block of tasks)` over all tasks, each counted once.
-
-    A task met a second time is given as one without records, so `add` must leave the carry alone
-    for those.
-    """
-    m = stats.count.shape[0]
-    if m <= _BLOCK:
-        return add(initial, stats)
-
-    def body(index: Array, carry: Any) -> Any:
-        start, part = _block(stats, index)
-        fresh = start + jnp.arange(_BLOCK) >= index * _BLOCK
-        part = jax.tree.map(
-            lambda x: jnp.where(fresh.reshape((-1,) + (1,) * (x.ndim - 1)), x, 0), part
-        )
-        return add(carry, part)
-
-    return lax.fori_loop(0, -(-m // _BLOCK), body, initial)
-
-
-def _no_information(model: HierarchicalGaussian) -> HyperInformation:
-    return HyperInformation(jnp.zeros_like(model.task_cov), jnp.zeros_like(model.hyper_mean))
+def _write(out: Gaussian, start: Array, part: Gaussian) -> Gaussian:
+    return jax.tree.map(
+        lambda whole, piece: lax.dynamic_update_slice_in_dim(whole, piece, start, 0), out, part
+    )

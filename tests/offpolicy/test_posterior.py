@@ -18,7 +18,6 @@ import numpy as np
 import pytest
 
 import jaxbandit as jb
-from jaxbandit.offpolicy import posterior
 from tests import oracle
 from tests.offpolicy.cases import KINDS, TASKS, Case, make_case, normwise
 
@@ -134,7 +133,7 @@ def small() -> Solved:
 
 
 def test_many_tasks_are_handled_as_few(rtol):
-    tasks = 2 * posterior._BLOCK + 4  # the last block overlaps; four equal parts
+    tasks = 2 * task_coordinates._BLOCK + 4  # the last block overlaps; four equal parts
     rng = np.random.default_rng(0)
     feature = rng.normal(size=(3 * tasks, 2))
     log = jb.BanditLog(rng.integers(0, tasks, 3 * tasks), feature, rng.normal(size=3 * tasks))

@@ -1,0 +1,216 @@
+r"""The coordinates in which posteriors are computed.
+
+In *task coordinates* the task covariance is the identity and the hyper-prior mean is zero: with
+$\Sigma_0 = F F'$ write $\theta_s = \mu_q + F \eta_s$ and $\mu_* = \mu_q + F \nu$. Then
+$\nu \sim N(0, H H')$ with $H H' = F^{-1} \Sigma_q F^{-\top}$, $\eta_s \sim N(\nu, I)$, and task s
+contributes the precision $A_s = F' G_s F$ and the information $b_s = F' (B_s - G_s \mu_q)$. With
+$P_s = (I + A_s)^{-1}$:
+
+- hyper-posterior: $\nu \mid D \sim N(S h, S)$, $S = H (I + H' T H)^{-1} H'$,
+  $T = \sum_s A_s P_s$, $h = \sum_s P_s b_s$;
+- task posterior: $\eta_s \mid D \sim N(P_s (S h + b_s),\; P_s + P_s S P_s)$.
+
+Nothing singular is ever inverted ($I + A_s$ and $I + H' T H$ are at least the identity) and nothing
+large is subtracted, so tasks without records and hyper-priors of any rank are exact.
+
+In float32, a direction in which a task has no data carries the rounding of the directions in which
+it has: a relative error of about 6e-8 times the largest eigenvalue of $A_s$, the ratio of data to
+prior precision.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array, lax
+from jaxtyping import Bool, Float, Int
+
+from jaxbandit import linalg
+from jaxbandit.linalg import einsum
+from jaxbandit.offpolicy.model import HierarchicalGaussian, TaskStatistics
+
+# Tasks handled at a time: packed matrices of so many tasks stay in a core's cache.
+_BLOCK = 2048
+
+
+class HyperInformation(NamedTuple):
+    """What tasks say about the hyper-parameter, in task coordinates; adds up over tasks."""
+
+    precision: Float[Array, "features features"]
+    """T, the sum of `A_s P_s`."""
+    vector: Float[Array, " features"]
+    """h, the sum of `P_s b_s`."""
+
+
+class Basis(NamedTuple):
+    """The coordinates."""
+
+    factor: Float[Array, "features features"]
+    """F, task_cov = F F'; triangular but for the order of its rows."""
+    hyper: Float[Array, "features features"]
+    """H, hyper_cov = F H H' F'."""
+
+
+class Conditioned(NamedTuple):
+    """Tasks in their coordinates, packed, tasks last."""
+
+    precision: Float[Array, "entries tasks"]
+    """A."""
+    inverse: Float[Array, "entries tasks"]
+    """P = (I + A)^-1."""
+    log_det: Float[Array, " tasks"]
+    """log |I + A|."""
+    vector: Float[Array, "features tasks"]
+    """b."""
+    square: Float[Array, " tasks"]
+    """Squared residuals at the prior mean, in units of the noise variance."""
+
+
+class Block(NamedTuple):
+    """Consecutive tasks."""
+
+    start: Int[Array, ""]
+    fresh: Bool[Array, " tasks"]
+    """False for tasks that an earlier block had too."""
+    stats: TaskStatistics
+    kept: Any
+    """What an earlier visit kept of this block."""
+
+
+def basis(model: HierarchicalGaussian) -> Basis:
+    """The task coordinates of a model."""
+    order, factor = graded_factor(model.task_cov)
+    hyper = lax.linalg.triangular_solve(
+        factor, linalg.psd_factor(model.hyper_cov[order][:, order]), left_side=True, lower=True
+    )
+    return Basis(factor[jnp.argsort(order)], hyper)
+
+
+def graded_factor(cov: Array) -> tuple[Array, Array]:
+    """Features by descending variance, and the Cholesky factor of `cov` in that order.
+
+    Large variances first, the columns of the factor fall off with the variances, and so do the rows
+    of A; in another order all columns are as long as the longest, and the digits of features with a
+    small variance drown in those with a large one.
+    """
+    order = jnp.argsort(-jnp.diagonal(cov), stable=True)
+    # One matrix for all tasks: the library's factorisation compiles to a single call.
+    return order, jnp.linalg.cholesky(cov[order][:, order], symmetrize_input=False)
+
+
+def information(
+    factor: Array, model: HierarchicalGaussian, gram: Array, moment: Array
+) -> tuple[Array, Array]:
+    """A and b of one task, with the task covariance F F' of `factor`."""
+    variance = model.noise_std**2
+    centred = moment - linalg.matmul(gram, model.hyper_mean)
+    precision = linalg.congruence(factor.T, gram) / variance
+    return precision, linalg.matmul(factor.T, centred) / variance
+
+
+def condition(factor: Array, model: HierarchicalGaussian, stats: TaskStatistics) -> Conditioned:
+    """Many tasks, with the task covariance F F' of `factor`."""
+    variance, mean = model.noise_std**2, model.hyper_mean
+    d = factor.shape[0]
+    # [F mu]' G [F mu] has all that is needed of G.
+    entries = linalg.congruence_packed(jnp.column_stack([factor, mean]), stats.gram)
+    precision = entries[: -d - 1] / variance
+    identity = linalg.pack(jnp.eye(d, dtype=factor.dtype))
+    inverse, log_det = linalg.packed_inverse(precision + identity[:, None])
+    vector = (einsum("ji,sj->is", factor, stats.moment) - entries[-d - 1 : -1]) / variance
+    square = (stats.square - 2 * linalg.matmul(stats.moment, mean) + entries[-1]) / variance
+    return Conditioned(precision, inverse, log_det, vector, square)
+
+
+def no_information(model: HierarchicalGaussian) -> HyperInformation:
+    """Before any task."""
+    return HyperInformation(jnp.zeros_like(model.task_cov), jnp.zeros_like(model.hyper_mean))
+
+
+def add_information(
+    carry: HyperInformation, tasks: Conditioned, fresh: Bool[Array, " tasks"]
+) -> HyperInformation:
+    """Information of the fresh tasks added."""
+    d = len(tasks.vector)
+    known = jnp.concatenate([tasks.precision, tasks.vector]) * fresh
+    if d <= linalg.UNROLL_LIMIT:
+        # All products of entries of P with entries of A and b at once; T_ik = sum_j P_ij A_jk.
+        products = einsum("es,fs->ef", tasks.inverse, known)
+        entry = linalg.packed_entry(d)
+        precision = jnp.sum(products[entry[:, :, None], entry[None]], axis=1)
+        each = jnp.arange(d)
+        vector = jnp.sum(products[entry, len(tasks.precision) + each], axis=1)
+    else:
+        inverse = linalg.unpack(tasks.inverse)
+        precision = einsum("ijs,jks->ik", inverse, linalg.unpack(known[:-d]))
+        vector = einsum("ijs,js->i", inverse, known[-d:])
+    return HyperInformation(carry.precision + linalg.symmetrize(precision), carry.vector + vector)
+
+
+class Hyper(NamedTuple):
+    """The hyper-posterior N(mean, root root') in task coordinates."""
+
+    mean: Float[Array, " features"]
+    root: Float[Array, "features features"]
+    """K, S = K K'."""
+    log_det: Float[Array, ""]
+    """log |I + H' T H|."""
+    fitted: Float[Array, ""]
+    """h' S h."""
+
+
+def hyper(basis: Basis, information: HyperInformation) -> Hyper:
+    """The hyper-posterior."""
+    identity = jnp.eye(basis.hyper.shape[1], dtype=basis.hyper.dtype)
+    precision = identity + linalg.congruence(basis.hyper.T, information.precision)
+    lower = jnp.linalg.cholesky(precision, symmetrize_input=False)
+    # K = H L^-T with L L' = I + H' T H
+    root = lax.linalg.triangular_solve(lower, basis.hyper.T, left_side=True, lower=True).T
+    weight = linalg.matmul(root.T, information.vector)
+    return Hyper(
+        mean=linalg.matmul(root, weight),
+        root=root,
+        log_det=2 * jnp.sum(jnp.log(jnp.diagonal(lower))),
+        fitted=linalg.inner(weight, weight),
+    )
+
+
+def over_blocks(
+    visit: Callable[[Any, Block], tuple[Any, Any]],
+    carry: Any,
+    stats: TaskStatistics,
+    kept: Any = None,
+) -> tuple[Any, Any]:
+    """Fold `visit(carry, block) -> (carry, keep)` over all tasks.
+
+    Args:
+        visit: the function.
+        carry: its first carry.
+        stats: of all tasks.
+        kept: what an earlier visit kept, [blocks, ...], given to this one.
+
+    Returns:
+        The last carry, and what was kept, [blocks, ...].
+    """
+    m = stats.count.shape[0]
+    if m <= _BLOCK:
+        everything = Block(
+            jnp.int32(0), jnp.ones(m, bool), stats, jax.tree.map(lambda x: x[0], kept)
+        )
+        carry, keep = visit(carry, everything)
+        return carry, jax.tree.map(lambda x: x[None], keep)
+
+    # The last block overlaps the one before it.
+    first = np.arange(0, m, _BLOCK, dtype=np.int32)
+    starts = np.minimum(first, m - _BLOCK)
+
+    def step(carry: Any, block: tuple[Array, Array, Any]) -> tuple[Any, Any]:
+        start, first, kept = block
+        part = jax.tree.map(lambda x: lax.dynamic_slice_in_dim(x, start, _BLOCK), stats)
+        return visit(carry, Block(start, start + jnp.arange(_BLOCK) >= first, part, kept))
+
+    return lax.scan(step, carry, (jnp.asarray(starts), jnp.asarray(first), kept))
