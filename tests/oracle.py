@@ -73,6 +73,27 @@ def condition_alone(prior_mean, prior_cov, noise_std, log, tasks):
     return np.array(means), np.array(covs)
 
 
+def condition_on_sums(hyper_mean, hyper_cov, task_cov, noise_std, gram, moment):
+    """Posterior of every task from sums over records: means [tasks, d], covs [tasks, d, d].
+
+    With the joint prior covariance C of all tasks, mean `mu + C (I + G C)^-1 (B - G mu)` and
+    covariance `C (I + G C)^-1`.
+    """
+    tasks, d = moment.shape
+    variance = float(noise_std) ** 2
+    prior = np.kron(np.ones((tasks, tasks)), hyper_cov) + np.kron(np.eye(tasks), task_cov)
+    seen = np.zeros_like(prior)
+    for task in range(tasks):
+        rows = slice(task * d, (task + 1) * d)
+        seen[rows, rows] = np.asarray(gram[task], float) / variance
+    mean = np.tile(np.asarray(hyper_mean, float), tasks)
+    surprise = np.asarray(moment, float).ravel() / variance - seen @ mean
+    cov = prior @ np.linalg.inv(np.eye(tasks * d) + seen @ prior)
+    every = np.arange(tasks)
+    blocks = cov.reshape(tasks, d, tasks, d)[every, :, every]
+    return (mean + cov @ surprise).reshape(tasks, d), blocks
+
+
 def textbook_posterior(hyper_mean, hyper_cov, task_cov, noise_std, log, tasks):
     """`condition_jointly` by the one formula of every textbook, all rewards at once.
 

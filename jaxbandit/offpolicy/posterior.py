@@ -236,11 +236,13 @@ def _task_posteriors(model: HierarchicalGaussian, stats: TaskStatistics) -> Gaus
     hyper = coordinates.hyper(basis, information)
 
     def write(out: Gaussian, block: Block) -> tuple[Gaussian, None]:
-        inverse, vector = block.kept
+        inverse, solution = block.kept
         # P + P S P = P + (P K)(P K)', with S = K K'.
         through = einsum("kr,kis->ris", hyper.root, linalg.unpack(inverse))
         cov = inverse + linalg.packed_outer(through)
-        mean = linalg.packed_multiply(inverse, vector + hyper.mean[:, None])
+        mean = solution + linalg.packed_multiply(
+            inverse, jnp.broadcast_to(hyper.mean[:, None], solution.shape)
+        )
         return _write(out, block.start, _back(basis.factor, model, mean, cov)), None
 
     return coordinates.over_blocks(write, _empty(stats), stats, kept)[0]
@@ -270,7 +272,7 @@ def _log_marginal_likelihood(model: HierarchicalGaussian, stats: TaskStatistics)
         within, information = carry
         tasks = coordinates.condition(basis.factor, model, block.stats)
         # b' P b as the maximum of 2 b' x - x' (I + A) x: rounding in x counts only squared.
-        x = linalg.packed_multiply(tasks.inverse, tasks.vector)
+        x = tasks.solution
         back = tasks.vector - x - linalg.packed_multiply(tasks.precision, x)
         fitted = jnp.sum(x * (tasks.vector + back), axis=0)
         each = jnp.where(block.fresh, tasks.square - fitted + tasks.log_det, 0)
@@ -298,12 +300,12 @@ def _checked(
 def _learn(
     factor: Array, model: HierarchicalGaussian, stats: TaskStatistics
 ) -> tuple[HyperInformation, tuple[Array, Array]]:
-    """What all tasks say about the hyper-parameter, and each task's P and b."""
+    """What all tasks say about the hyper-parameter, and each task's P and P b."""
 
     def add(carry: HyperInformation, block: Block) -> tuple[HyperInformation, tuple[Array, Array]]:
         tasks = coordinates.condition(factor, model, block.stats)
         carry = coordinates.add_information(carry, tasks, block.fresh)
-        return carry, (tasks.inverse, tasks.vector)
+        return carry, (tasks.inverse, tasks.solution)
 
     return coordinates.over_blocks(add, coordinates.no_information(model), stats)
 
@@ -313,8 +315,7 @@ def _own_posteriors(factor: Array, model: HierarchicalGaussian, stats: TaskStati
 
     def write(out: Gaussian, block: Block) -> tuple[Gaussian, None]:
         tasks = coordinates.condition(factor, model, block.stats)
-        mean = linalg.packed_multiply(tasks.inverse, tasks.vector)
-        return _write(out, block.start, _back(factor, model, mean, tasks.inverse)), None
+        return _write(out, block.start, _back(factor, model, tasks.solution, tasks.inverse)), None
 
     return coordinates.over_blocks(write, _empty(stats), stats)[0]
 

@@ -66,6 +66,8 @@ class Conditioned(NamedTuple):
     """log |I + A|."""
     vector: Float[Array, "features tasks"]
     """b."""
+    solution: Float[Array, "features tasks"]
+    """P b."""
     square: Float[Array, " tasks"]
     """Squared residuals at the prior mean, in units of the noise variance."""
 
@@ -123,7 +125,11 @@ def condition(factor: Array, model: HierarchicalGaussian, stats: TaskStatistics)
     inverse, log_det = linalg.packed_inverse(precision + identity[:, None])
     vector = (einsum("ji,sj->is", factor, stats.moment) - entries[-d - 1 : -1]) / variance
     square = (stats.square - 2 * linalg.matmul(stats.moment, mean) + entries[-1]) / variance
-    return Conditioned(precision, inverse, log_det, vector, square)
+    solution = linalg.packed_multiply(inverse, vector)
+    # In a direction without data P b cancels; a step of refinement wins back what P has lost there.
+    rest = vector - solution - linalg.packed_multiply(precision, solution)
+    solution = solution + linalg.packed_multiply(inverse, rest)
+    return Conditioned(precision, inverse, log_det, vector, solution, square)
 
 
 def no_information(model: HierarchicalGaussian) -> HyperInformation:
@@ -136,19 +142,18 @@ def add_information(
 ) -> HyperInformation:
     """Information of the fresh tasks added."""
     d = len(tasks.vector)
-    known = jnp.concatenate([tasks.precision, tasks.vector]) * fresh
+    known = tasks.precision * fresh
     if d <= linalg.UNROLL_LIMIT:
-        # All products of entries of P with entries of A and b at once; T_ik = sum_j P_ij A_jk.
+        # All products of an entry of P with one of A at once; T_ik = sum_j P_ij A_jk.
         products = einsum("es,fs->ef", tasks.inverse, known)
         entry = linalg.packed_entry(d)
         precision = jnp.sum(products[entry[:, :, None], entry[None]], axis=1)
-        each = jnp.arange(d)
-        vector = jnp.sum(products[entry, len(tasks.precision) + each], axis=1)
     else:
-        inverse = linalg.unpack(tasks.inverse)
-        precision = einsum("ijs,jks->ik", inverse, linalg.unpack(known[:-d]))
-        vector = einsum("ijs,js->i", inverse, known[-d:])
-    return HyperInformation(carry.precision + linalg.symmetrize(precision), carry.vector + vector)
+        precision = einsum("ijs,jks->ik", linalg.unpack(tasks.inverse), linalg.unpack(known))
+    return HyperInformation(
+        carry.precision + linalg.symmetrize(precision),
+        carry.vector + linalg.matmul(tasks.solution, fresh.astype(tasks.solution.dtype)),
+    )
 
 
 class Hyper(NamedTuple):

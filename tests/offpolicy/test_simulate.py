@@ -202,7 +202,7 @@ def test_a_run_is_the_same_whatever_the_number_of_runs_and_threads():
 
 
 def test_swept_numbers_do_not_compile_again():
-    compiled = tiles._compiled(jax.local_devices()[0].platform)
+    compiled = tiles._compiled(jax.local_devices()[0].platform, True)
     jb.simulate_offpolicy(KEY, tiny(), runs=1, records=RECORDS)
     before = compiled._cache_size()
     for changes in ({"alpha": 0.2}, {"tasks": 2}, {"hyper_std": 2.0}, {"noise_std": 0.1}):

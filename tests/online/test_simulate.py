@@ -223,7 +223,7 @@ def test_two_devices_change_no_bit(root_directory, environment):
 
 
 def test_other_numbers_do_not_compile_again():
-    size = tiles._compiled(jax.local_devices()[0].platform)._cache_size
+    size = tiles._compiled(jax.local_devices()[0].platform, False)._cache_size
     play(3, {"oto": jb.oto(alpha=0.1)})
     before = size()
     other = jb.confidence("reference", sigma=2.0, floor=-1.0, ceiling=3.0)
