@@ -7,7 +7,7 @@ instances, logs and contexts, so their differences are paired.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from itertools import pairwise
 from typing import Any, NamedTuple
 
@@ -132,12 +132,41 @@ def simulate_offpolicy(
     )
 
 
-# One run, and a tile of them.
+# A tile of runs: all drawn first, then one pass over their logs.
+
+
+class _Run(NamedTuple):
+    """What is drawn in a run."""
+
+    hyper_parameter: Float[Array, " features"]
+    log: BanditLog
+    contexts: Float[Array, "features actions contexts"]
+    reward: Float[Array, "actions tasks contexts"]
+    best: Float[Array, " tasks"]
+    """Mean over contexts of the best action's reward."""
 
 
 def _program(static: Any, root: Array, runs: Array, design: OffPolicyDesign) -> tiles.TileOutput:
     records, algorithms = static
-    curves = jax.vmap(lambda run: _curves(run_key(root, run), design, records, algorithms))(runs)
+    ends = np.asarray(records)
+    starts = np.concatenate([[0], ends[:-1]])
+    longest = int(np.max(ends - starts))
+    drawn = jax.vmap(lambda run: _draw(run_key(root, run), design, records[-1], longest))(runs)
+
+    # A loop rather than straight code: what the loop takes in is computed once, where straight code
+    # would draw the log anew for every checkpoint that uses it.
+    def step(stats: TaskStatistics, segment: tuple[Array, Array]) -> tuple[TaskStatistics, Any]:
+        start, end = segment
+        part = jax.tree.map(lambda x: lax.dynamic_slice_in_dim(x, start, longest, 1), drawn.log)
+        listed = start + jnp.arange(longest) < end
+        sums = jax.vmap(lambda log: _dense_statistics(log, listed, design.max_tasks))(part)
+        stats = jax.tree.map(jnp.add, stats, sums)
+        return stats, jax.vmap(lambda s, run: _evaluate(s, run, design, algorithms))(stats, drawn)
+
+    empty = empty_statistics(design.max_tasks, drawn.contexts.shape[1], drawn.contexts.dtype)
+    empty = jax.tree.map(lambda x: jnp.broadcast_to(x, (len(runs), *x.shape)), empty)
+    _, curves = lax.scan(step, empty, (jnp.asarray(starts), jnp.asarray(ends)))
+    curves = {name: curve.T for name, curve in curves.items()}
     names = list(curves)
     differences = {
         (a, b): curves[a] - curves[b] for i, a in enumerate(names) for b in names[i + 1 :]
@@ -145,60 +174,43 @@ def _program(static: Any, root: Array, runs: Array, design: OffPolicyDesign) -> 
     return tiles.TileOutput(averaged=(curves, differences))
 
 
-def _curves(
-    key: Array,
-    design: OffPolicyDesign,
-    records: tuple[int, ...],
-    algorithms: tuple[tuple[str, Algorithm], ...],
-) -> dict[str, Float[Array, " checkpoints"]]:
-    """Suboptimality of one run at each checkpoint, averaged over tasks and contexts."""
+def _draw(key: Array, design: OffPolicyDesign, records: int, spare: int) -> _Run:
+    """One run; its log is followed by `spare` empty records."""
     instance = design.draw_instance(purpose_key(key, Purpose.INSTANCE), design)
-    log = draw_log(key, design, instance, records[-1])
+    log = draw_log(key, design, instance, records)
     contexts = design.draw_features(
         purpose_key(key, Purpose.CONTEXTS), design, (design.actions, design.contexts)
     )
     # Features first and contexts last in memory, where the loop over checkpoints holds them.
     contexts = jnp.moveaxis(contexts, -1, 0)
     reward = _rewards(instance.task_parameter, contexts)
-    best = _mean(jnp.max(reward, axis=0))
+    return _Run(
+        instance.hyper_parameter,
+        jax.tree.map(lambda x: jnp.pad(x, [(0, spare)] + [(0, 0)] * (x.ndim - 1)), log),
+        contexts,
+        reward,
+        _mean(jnp.max(reward, axis=0)),
+    )
+
+
+def _evaluate(
+    stats: TaskStatistics,
+    run: _Run,
+    design: OffPolicyDesign,
+    algorithms: tuple[tuple[str, Algorithm], ...],
+) -> dict[str, Float[Array, ""]]:
+    """Suboptimality of each algorithm, averaged over tasks and contexts."""
+    posteriors = [
+        algorithm(design.model, stats, run.hyper_parameter) for _, algorithm in algorithms
+    ]
+    # One program for all algorithms' actions, which is most of the work.
+    stacked = jax.tree.map(lambda *x: jnp.stack(x), *posteriors)
+    values = jax.vmap(lambda g: _pessimistic_value(g, run.contexts, run.reward, design.alpha))(
+        stacked
+    )
     weight = jnp.where(jnp.arange(design.max_tasks) < design.tasks, 1 / design.tasks, 0)
-
-    def evaluate(stats: TaskStatistics) -> dict[str, Array]:
-        posteriors = [
-            algorithm(design.model, stats, instance.hyper_parameter) for _, algorithm in algorithms
-        ]
-        # One program for all algorithms' actions, which is most of the work.
-        stacked = jax.tree.map(lambda *x: jnp.stack(x), *posteriors)
-        values = jax.vmap(lambda g: _pessimistic_value(g, contexts, reward, design.alpha))(stacked)
-        curves = jnp.sum(weight * (best - values), axis=-1)
-        return {name: curves[i] for i, (name, _) in enumerate(algorithms)}
-
-    return _at_checkpoints(evaluate, log, design.max_tasks, records)
-
-
-def _at_checkpoints(
-    evaluate: Callable[[TaskStatistics], Any], log: BanditLog, tasks: int, records: tuple[int, ...]
-) -> Any:
-    """`evaluate` of the statistics of the first n records for each n of `records`, in one pass.
-
-    A loop rather than straight code: what the loop takes in is computed once, where straight code
-    would draw the log anew for every checkpoint that uses it.
-    """
-    ends = np.asarray(records)
-    starts = np.concatenate([[0], ends[:-1]])
-    longest = int(np.max(ends - starts))
-    log = jax.tree.map(lambda x: jnp.pad(x, [(0, longest)] + [(0, 0)] * (x.ndim - 1)), log)
-
-    def step(stats: TaskStatistics, segment: tuple[Array, Array]) -> tuple[TaskStatistics, Any]:
-        start, end = segment
-        part = jax.tree.map(lambda x: lax.dynamic_slice_in_dim(x, start, longest), log)
-        listed = start + jnp.arange(longest) < end
-        sums = _dense_statistics(part, listed, tasks)
-        stats = jax.tree.map(jnp.add, stats, sums)
-        return stats, evaluate(stats)
-
-    empty = empty_statistics(tasks, log.feature.shape[1], log.feature.dtype)
-    return lax.scan(step, empty, (jnp.asarray(starts), jnp.asarray(ends)))[1]
+    lost = jnp.sum(weight * (run.best - values), axis=-1)
+    return {name: lost[i] for i, (name, _) in enumerate(algorithms)}
 
 
 def _dense_statistics(log: BanditLog, listed: Array, tasks: int) -> TaskStatistics:

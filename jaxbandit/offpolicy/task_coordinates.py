@@ -120,16 +120,24 @@ def condition(factor: Array, model: HierarchicalGaussian, stats: TaskStatistics)
     d = factor.shape[0]
     # [F mu]' G [F mu] has all that is needed of G.
     entries = linalg.congruence_packed(jnp.column_stack([factor, mean]), stats.gram)
-    precision = entries[: -d - 1] / variance
+    gram, shift, at_mean = entries[: -d - 1], entries[-d - 1 : -1], entries[-1]
+    precision = gram / variance
     identity = linalg.pack(jnp.eye(d, dtype=factor.dtype))
     inverse, log_det = linalg.packed_inverse(precision + identity[:, None])
-    vector = (einsum("ji,sj->is", factor, stats.moment) - entries[-d - 1 : -1]) / variance
-    square = (stats.square - 2 * linalg.matmul(stats.moment, mean) + entries[-1]) / variance
-    solution = linalg.packed_multiply(inverse, vector)
-    # In a direction without data P b cancels; a step of refinement wins back what P has lost there.
-    rest = vector - solution - linalg.packed_multiply(precision, solution)
-    solution = solution + linalg.packed_multiply(inverse, rest)
-    return Conditioned(precision, inverse, log_det, vector, solution, square)
+    moment = einsum("ji,sj->is", factor, stats.moment) - shift
+    # P b cancels in a direction without data; a step of refinement wins back what P has lost there.
+    # Each line ends in a division: the compiler keeps the result of one, where it would compute a
+    # product anew for every row of the next.
+    solution = linalg.packed_multiply(inverse, moment) / variance
+    rest = (moment - variance * solution - linalg.packed_multiply(gram, solution)) / variance
+    return Conditioned(
+        precision=precision,
+        inverse=inverse,
+        log_det=log_det,
+        vector=moment / variance,
+        solution=solution + linalg.packed_multiply(inverse, rest),
+        square=(stats.square - 2 * linalg.matmul(stats.moment, mean) + at_mean) / variance,
+    )
 
 
 def no_information(model: HierarchicalGaussian) -> HyperInformation:

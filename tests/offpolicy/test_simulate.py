@@ -101,18 +101,6 @@ def loop_over(key, design):
     return curves
 
 
-@pytest.mark.parametrize("name", DESIGNS)
-def test_statistics_at_checkpoints_are_those_of_prefixes(name):
-    design = simulate.check_design(DESIGNS[name])
-    instance = jb.draw_from_model(KEY, design)
-    log = jb.draw_log(KEY, design, instance, RECORDS[-1])
-    at = simulate._at_checkpoints(lambda stats: stats, log, design.max_tasks, RECORDS)
-    for index, n in enumerate(RECORDS):
-        prefix = jb.BanditLog(*(np.asarray(field[:n]) for field in log))
-        for one, two in zip(at, jb.task_statistics(prefix, design.max_tasks), strict=True):
-            np.testing.assert_allclose(one[index], two, rtol=1e-5, atol=1e-5)
-
-
 def test_a_longer_log_begins_with_the_shorter():
     design = simulate.check_design(tiny())
     instance = jb.draw_from_model(KEY, design)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import jax
@@ -22,6 +23,7 @@ FIGURE2_RUNS = 1000
 FIGURE3_RUNS = 100
 
 FIGURE2_RECORDS = (100, 200, 300, 400, 500, 600, 700, 800, 900, 1000)
+FIGURE2_PANELS = {0.5: "left", 1.0: "middle"}  # by hyper_std
 FIGURE2_TASKS = (5, 10, 20, 30, 40, 50)
 # The right panel's hyper-prior, which the paper does not name: sharing helps most with this one.
 FIGURE2_RIGHT_STD = 1.0
@@ -34,19 +36,18 @@ def figure2(settings: Settings, reporter: Reporter) -> FigureResult:
     """Synthetic multi-task bandit: suboptimality against records (two panels) and against tasks."""
     runs = FIGURE2_RUNS if settings.runs is None else settings.runs
     key = jax.random.key(settings.seed)
-    rows: list[dict[str, Any]] = []
-    results: dict[str, OffPolicyResult] = {}
-    for panel, hyper_std in (("left", 0.5), ("middle", 1.0)):
-        results[panel] = simulate_offpolicy(
+
+    def panel(hyper_std: float) -> OffPolicyResult:
+        return simulate_offpolicy(
             key,
             synthetic_design(hyper_std=hyper_std),
             runs=runs,
             records=FIGURE2_RECORDS,
-            progress=reporter.progress(f"{panel} panel"),
+            progress=reporter.progress(f"{FIGURE2_PANELS[hyper_std]} panel"),
         )
-        rows += _rows(results[panel], panel=panel, hyper_std=hyper_std, tasks=10)
-    for tasks in FIGURE2_TASKS:
-        results[f"right {tasks}"] = simulate_offpolicy(
+
+    def right(tasks: int) -> OffPolicyResult:
+        return simulate_offpolicy(
             key,
             synthetic_design(
                 hyper_std=FIGURE2_RIGHT_STD, tasks=tasks, max_tasks=max(FIGURE2_TASKS)
@@ -55,9 +56,20 @@ def figure2(settings: Settings, reporter: Reporter) -> FigureResult:
             records=(500,),
             progress=reporter.progress(f"right panel, {tasks} tasks"),
         )
-        rows += _rows(
-            results[f"right {tasks}"], panel="right", hyper_std=FIGURE2_RIGHT_STD, tasks=tasks
-        )
+
+    # Two programs, each of which takes seconds to compile: at the same time.
+    with ThreadPoolExecutor() as pool:
+        panels = pool.submit(lambda: {std: panel(std) for std in FIGURE2_PANELS})
+        results = {f"right {tasks}": right(tasks) for tasks in FIGURE2_TASKS}
+        curves = panels.result()
+
+    rows: list[dict[str, Any]] = []
+    for hyper_std, result in curves.items():
+        results[FIGURE2_PANELS[hyper_std]] = result
+        rows += _rows(result, panel=FIGURE2_PANELS[hyper_std], hyper_std=hyper_std, tasks=10)
+    for tasks in FIGURE2_TASKS:
+        fixed = {"panel": "right", "hyper_std": FIGURE2_RIGHT_STD, "tasks": tasks}
+        rows += _rows(results[f"right {tasks}"], **fixed)
     columns = ["panel", "hyper_std", "tasks", "records", "policy"]
     table = pl.DataFrame(rows).select([*columns, *_MEASURES])
     return FigureResult(table, plots.hieropo_figure2(table), _figure2_findings(results), {})
