@@ -47,11 +47,11 @@ BAD = {
     "seed for a key": (rollout(key=0), r"key must be one PRNG key, was 0; make one with"),
     "OtO without data": (
         simulation(jb.oto(), offline=None),
-        r"policy 'mine' is OtO.*offline data.*there is none; give offline.*or use ucb",
+        r"policy 'mine': OtO's budget.*offline data.*there is none; give offline.*or use ucb",
     ),
     "OtO with counts of zero": (
         simulation(jb.oto(), offline=None, offline_count=[0, 0, 0]),
-        r"policy 'mine' is OtO.*there is none",
+        r"policy 'mine': OtO's budget.*there is none",
     ),
     "both kinds of data": (
         simulation(offline_count=[1, 1, 1]),
@@ -72,6 +72,28 @@ BAD = {
     "total without samples": (
         rollout(jb.OfflineArms([4, 0, 9], [1, 2, 5])),
         r"offline\.total must be 0 where offline\.count is 0",
+    ),
+    "total above the largest rewards": (
+        rollout(jb.OfflineArms([4, 0, 9], [1, 0, 10])),
+        r"offline\.total of arm 2 must come from rewards in \[0, 1\], was 10 for 9 samples; give sums",
+    ),
+    "total below the smallest rewards, many runs": (
+        simulation(offline=jb.OfflineArms([4, 0, 9], [-1, 0, 5])),
+        r"offline\.total of arm 0 must come from rewards in \[0, 1\], was -1 for 4",
+    ),
+    "total beyond those of a table": (
+        simulation(
+            environment=jb.reward_table([[1.0, -2.0], [3.0, 0.5]]),
+            offline=jb.OfflineArms([2, 2], [6, -4.5]),
+        ),
+        r"offline\.total of arm 1 must come from rewards in \[-2, 3\], was -4\.5 for 2",
+    ),
+    "total beyond those of drawn arms": (
+        simulation(
+            environment=lambda key: jb.bernoulli_arms(jax.random.uniform(key, (3,))),
+            offline=jb.OfflineArms([4, 0, 9], [5, 0, 5]),
+        ),
+        r"offline\.total of arm 0 must come from rewards in \[0, 1\]",
     ),
     "data of other arms": (
         rollout(jb.OfflineArms([4, 9], [1, 5])),
@@ -213,6 +235,18 @@ def test_message(case):
 def test_shapes_are_checked_when_values_are_not_known():
     with pytest.raises(jb.InputError, match=r"offline\.total must have shape"):
         jax.jit(lambda total: rollout(jb.OfflineArms(np.ones(3), total))().arm)(jnp.ones(2))
+
+
+def test_totals_that_rewards_can_have_are_taken():
+    table = jb.reward_table(np.full((3, 2), 0.1))
+    np.testing.assert_allclose((table.low, table.high), 0.1, rtol=1e-7)
+    # Sums of a tenth, in two precisions: neither is a multiple of it.
+    for kind in (float, np.float32):
+        total = np.cumsum(np.full(1001, 0.1, kind))[-1]
+        data = jb.OfflineArms([1001, 0], [total, 0])
+        assert simulation(environment=table, offline=data)().runs == 2
+    normal = jb.gaussian_arms([0.0, 1.0], 1.0)
+    assert simulation(environment=normal, offline=jb.OfflineArms([1, 1], [-50, 50]))().runs == 2
 
 
 def test_a_result_names_its_policies():
