@@ -363,8 +363,13 @@ def test_moss_without_bonus_is_greedy():
 @pytest.mark.skipif(bool(jax.config.jax_enable_x64), reason="this process is in float64 already")
 def test_decisions_are_those_of_the_oracle_in_float64(root_directory, environment):
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-n", "0", "-p", "no:cacheprovider", "-x", __file__]
-        + ["-k", "as_the_oracle"],
+        [
+            sys.executable,
+            "-m",
+            "pytest",
+            *["-n", "0", "-p", "no:cacheprovider", "-x", "-k", "as_the_oracle"],
+            __file__,
+        ],
         cwd=root_directory,
         env=environment | {"JAX_ENABLE_X64": "1", "PYTHONWARNINGS": "default"},
         capture_output=True,
