@@ -79,13 +79,16 @@ def beta_log_odds(
         key: words of a key, each [] or [*runs].
         one: first parameters of the distributions.
         other: second parameters.
-        least: no parameter is smaller; from 1 on, no powers are drawn.
+        least: no parameter is smaller, or its draw is not a number; above zero. From 1 on, no
+            powers are drawn.
 
     Source:
         Marsaglia and Tsang 2000, "A simple method for generating gamma variables".
     """
     shape = jnp.stack([one, other]).astype(jnp.float32)
-    d = jnp.where(shape < 1, shape + 1, shape) - jnp.float32(1 / 3)
+    short = shape < 1
+    d = jnp.where(short, shape + 1, shape) - jnp.float32(1 / 3)
+    d = jnp.where(shape >= least.astype(jnp.float32), d, jnp.nan)
 
     def words(attempt: ArrayLike) -> tuple[Array, Array]:
         lane = _counter(one.shape[0], one.ndim)
@@ -94,7 +97,7 @@ def beta_log_odds(
 
     def powers() -> Array:
         uniform = to_uniform(words(0)[0]) + jnp.float32(2**-25)
-        return jnp.where(shape < 1, jnp.log(uniform) / shape, 0)
+        return jnp.where(short, jnp.log(uniform) / shape, 0)
 
     def propose(attempt: ArrayLike) -> tuple[Array, Array]:
         first, second = words(attempt)

@@ -216,11 +216,10 @@ def test_log_odds_draw_no_powers_where_no_shape_is_below_one():
 
 
 def test_log_odds_of_no_distribution_are_not_numbers():
-    shape = jnp.asarray([-3.0, jnp.nan, 2.0])
-    drawn = draws.beta_log_odds(
-        jax.random.key_data(cases.KEY), shape, jnp.ones(3), jnp.float32(1.0)
-    )
-    np.testing.assert_array_equal(np.isnan(drawn), [True, True, False])
+    shape, data = jnp.asarray([-3.0, jnp.nan, 0.25, 0.5, 2.0]), jax.random.key_data(cases.KEY)
+    for pair in ((shape, jnp.ones(5)), (jnp.ones(5), shape)):
+        drawn = draws.beta_log_odds(data, *pair, jnp.float32(0.5))
+        np.testing.assert_array_equal(np.isnan(drawn), [True, True, True, False, False])
 
 
 def test_rewards_that_no_bernoulli_arm_has_are_reported():
@@ -228,8 +227,8 @@ def test_rewards_that_no_bernoulli_arm_has_are_reported():
         jb.simulate(
             cases.KEY,
             {"thompson": jb.thompson_bernoulli()},
-            jb.gaussian_arms([5.0, -5.0], 1.0),
-            horizon=20,
+            jb.gaussian_arms([1.0, 0.5], 1.0),
+            horizon=40,
             runs=3,
         )
 

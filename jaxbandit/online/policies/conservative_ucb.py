@@ -40,9 +40,7 @@ class Baseline(NamedTuple):
 
     samples_up_to: Array
     """[arms], offline samples of an arm and those before it."""
-    low: Array
-    """Lower bound on its value, above the floor."""
-    high: Array
+    value: Array
     """Upper bound on its value, above the floor."""
 
 
@@ -70,10 +68,11 @@ def conservative_ucb(alpha: ArrayLike = 0.1, confidence: Confidence | None = Non
     r"""UCB that never falls far behind the logging policy.
 
     The logging policy's value is not known. All m offline samples are samples of it, and bound it
-    by their mean plus or minus $r(m)$, the same in all rounds; the condition must hold at both
-    ends, and so at all values between. The paper has the baseline among the arms to be optimistic
-    about; here it mixes the others and cannot beat them all. Rewards of baseline rounds count as
-    samples of the arms drawn.
+    by their mean plus $r(m)$, the same in all rounds. The condition is tested at that bound: then
+    it holds for all values below, since it can only fail where $L(t-1) < (1 - \alpha) t$, and
+    there the smaller the value the better. The paper has the baseline among the arms to be
+    optimistic about; here it mixes the others and cannot beat them all. Rewards of baseline rounds
+    count as samples of the arms drawn.
 
     Diagnostics: `baseline_rounds`, and `budget`, the left side less the right one for the round to
     come.
@@ -104,11 +103,8 @@ def _init(params: ConservativeParams, problem: Problem) -> ConservativeState:
     upper, arm = optimism.start(bounds, problem.horizon, (count, problem.total))
     samples = jnp.sum(count)
     value, radius = jnp.sum(problem.total) / samples, jnp.sqrt(width / samples)
-    baseline = Baseline(
-        jnp.cumsum(count),
-        jnp.clip(value - radius, bounds.floor, bounds.ceiling) - bounds.floor,
-        jnp.clip(value + radius, bounds.floor, bounds.ceiling) - bounds.floor,
-    )
+    high = jnp.clip(value + radius, bounds.floor, bounds.ceiling)
+    baseline = Baseline(jnp.cumsum(count), high - bounds.floor)
     zero = jnp.zeros_like(radius)
     budget = _budget(params, baseline, zero, zero, take(low, arm), zero + 1)
     plays = jnp.zeros_like(low)
@@ -168,8 +164,7 @@ def _budget(
     number: Array,
 ) -> Array:
     rounds = baseline_rounds - (1 - params.alpha) * number
-    worst = jnp.minimum(rounds * baseline.low, rounds * baseline.high)
-    return earned + (low - params.confidence.floor) + worst
+    return earned + (low - params.confidence.floor) + rounds * baseline.value
 
 
 def _info(params: ConservativeParams, state: ConservativeState) -> dict[str, Array]:

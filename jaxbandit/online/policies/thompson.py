@@ -1,10 +1,10 @@
 r"""Thompson sampling: play the arm that is best in a draw from the posterior of the means.
 
 The prior counts as samples from before the data. With $n_i$ samples of total $s_i$ in all, of the
-prior, offline and online,
+prior, offline and online, the posterior of arm i is
 
-Bernoulli: $\mu_i \sim \text{Beta}(s_i, n_i - s_i)$;
-Gaussian: $\mu_i \sim N(s_i / n_i, \sigma^2 / n_i)$.
+for Bernoulli rewards $\text{Beta}(s_i, n_i - s_i)$,
+for normal rewards $N(s_i / n_i, \sigma^2 / n_i)$.
 """
 
 from __future__ import annotations
@@ -38,7 +38,16 @@ class GaussianParams(NamedTuple):
     prior_std: Array
 
 
-class Samples(NamedTuple):
+class BernoulliSamples(NamedTuple):
+    """Samples so far: of the prior, offline and online."""
+
+    successes: Array
+    """[arms]."""
+    failures: Array
+    """[arms]."""
+
+
+class GaussianSamples(NamedTuple):
     """Samples so far: of the prior, offline and online."""
 
     count: Array
@@ -66,7 +75,7 @@ def thompson_bernoulli(successes: ArrayLike = 1.0, failures: ArrayLike = 1.0) ->
     checks.check_positive("successes", successes)
     checks.check_positive("failures", failures)
     params = BernoulliParams(jnp.asarray(successes, float), jnp.asarray(failures, float))
-    return Policy(params, _bernoulli_init, _bernoulli_select, _update)
+    return Policy(params, _bernoulli_init, _bernoulli_select, _bernoulli_update)
 
 
 def thompson_gaussian(
@@ -92,48 +101,58 @@ def thompson_gaussian(
     checks.check_finite("prior_mean", prior_mean)
     checks.check_positive("prior_std", prior_std)
     params = GaussianParams(*(jnp.asarray(x, float) for x in (noise_std, prior_mean, prior_std)))
-    return Policy(params, _gaussian_init, _gaussian_select, _update)
+    return Policy(params, _gaussian_init, _gaussian_select, _gaussian_update)
 
 
-def _bernoulli_init(params: BernoulliParams, problem: Problem) -> Samples:
+def _bernoulli_init(params: BernoulliParams, problem: Problem) -> BernoulliSamples:
     count, total = problem.count, problem.total
     if checks.is_concrete(count, total):
-        share = np.asarray(total) / np.maximum(np.asarray(count), 1)
-        if not np.all((share > -1e-5) & (share < 1 + 1e-5)):
+        good = (np.asarray(total) >= 0) & (np.asarray(total) <= np.asarray(count))
+        if not np.all(good):
             raise InputError(
                 "thompson_bernoulli is for rewards in [0, 1], but offline.total is not between 0 "
                 "and offline.count; rescale the rewards, or use thompson_gaussian"
             )
-    successes = per_arm("successes", params.successes, problem)
-    failures = per_arm("failures", params.failures, problem)
-    return Samples(count + (successes + failures), total + successes)
+    return BernoulliSamples(
+        per_arm("successes", params.successes, problem) + total,
+        per_arm("failures", params.failures, problem) + (count - total),
+    )
 
 
-def _bernoulli_select(params: BernoulliParams, state: Samples, round: Round) -> Array:
+def _bernoulli_select(params: BernoulliParams, state: BernoulliSamples, round: Round) -> Array:
     least = jnp.minimum(jnp.min(params.successes), jnp.min(params.failures))
     key = jax.random.key_data(round.key)
-    drawn = _draw_bernoulli(round.number, key[0], key[1], state.count, state.total, least)
+    drawn = _draw_bernoulli(round.number, key[0], key[1], state.successes, state.failures, least)
     # Rewards outside [0, 1] lead to no distribution: an arm that does not exist reports it.
     return jnp.where(jnp.any(jnp.isnan(drawn)), -1, first_argmax(drawn))
 
 
 @runs_last
 def _draw_bernoulli(
-    number: Array, key: Array, key_end: Array, count: Array, total: Array, least: Array
+    number: Array, key: Array, key_end: Array, successes: Array, failures: Array, least: Array
 ) -> Array:
-    return fence(number, draws.beta_log_odds((key, key_end), total, count - total, least))
+    return fence(number, draws.beta_log_odds((key, key_end), successes, failures, least))
 
 
-def _gaussian_init(params: GaussianParams, problem: Problem) -> Samples:
+def _bernoulli_update(
+    params: BernoulliParams, state: BernoulliSamples, round: Round, arm: Array, reward: Array
+) -> BernoulliSamples:
+    successes = take(state.successes, arm) + reward
+    failures = take(state.failures, arm) + (1 - reward)
+    return BernoulliSamples(
+        put(state.successes, arm, successes), put(state.failures, arm, failures)
+    )
+
+
+def _gaussian_init(params: GaussianParams, problem: Problem) -> GaussianSamples:
     mean = per_arm("prior_mean", params.prior_mean, problem)
     std = per_arm("prior_std", params.prior_std, problem)
     count = (params.noise_std / std) ** 2
-    return Samples(problem.count + count, problem.total + count * mean)
+    return GaussianSamples(problem.count + count, problem.total + count * mean)
 
 
-def _gaussian_select(params: GaussianParams, state: Samples, round: Round) -> Array:
-    key = jax.random.key_data(round.key)
-    std = params.noise_std
+def _gaussian_select(params: GaussianParams, state: GaussianSamples, round: Round) -> Array:
+    key, std = jax.random.key_data(round.key), params.noise_std
     return first_argmax(_draw_gaussian(round.number, key[0], key[1], state.count, state.total, std))
 
 
@@ -145,6 +164,8 @@ def _draw_gaussian(
     return fence(number, total / count + std / jnp.sqrt(count) * noise)
 
 
-def _update(params: object, state: Samples, round: Round, arm: Array, reward: Array) -> Samples:
+def _gaussian_update(
+    params: GaussianParams, state: GaussianSamples, round: Round, arm: Array, reward: Array
+) -> GaussianSamples:
     count, total = take(state.count, arm) + 1, take(state.total, arm) + reward
-    return Samples(put(state.count, arm, count), put(state.total, arm, total))
+    return GaussianSamples(put(state.count, arm, count), put(state.total, arm, total))
