@@ -360,14 +360,15 @@ def test_moss_without_bonus_is_greedy():
 
 
 @pytest.mark.skipif(bool(jax.config.jax_enable_x64), reason="this process is in float64 already")
-def test_decisions_are_those_of_the_oracle_in_float64(root_directory, environment):
+def test_decisions_and_types_in_float64(root_directory, environment):
+    files = [__file__, str(root_directory / "tests" / "online" / "test_contract.py")]
     done = subprocess.run(
         [
             sys.executable,
             "-m",
             "pytest",
-            *["-n", "0", "-p", "no:cacheprovider", "-x", "-k", "as_the_oracle"],
-            __file__,
+            *["-n", "0", "-p", "no:cacheprovider", "-x", "-k", "as_the_oracle or types_are_kept"],
+            *files,
         ],
         cwd=root_directory,
         env=environment | {"JAX_ENABLE_X64": "1", "PYTHONWARNINGS": "default"},
