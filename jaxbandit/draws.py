@@ -102,13 +102,9 @@ def beta_log_odds(
     def propose(attempt: ArrayLike) -> tuple[Array, Array]:
         first, second = words(attempt)
         y = to_normal(first) / (3 * jnp.sqrt(d))
-        log = jnp.log1p(y)
-        # The series, where the difference would cancel.
-        series = y**4 * (1 / 4 - y * (1 / 5 - y * (1 / 6 - y / 7)))
-        excess = jnp.where(jnp.abs(y) < 0.1, series, y - y**2 / 2 + y**3 / 3 - log)
         # Written so that what is not a number is accepted, and the loop ends.
-        rejected = (y <= -1) | (to_uniform(second) >= jnp.exp(-3 * d * excess))
-        return 3 * log, rejected
+        rejected = (y <= -1) | (to_uniform(second) >= jnp.exp(-3 * d * _cubic_excess(y)))
+        return 3 * jnp.log1p(y), rejected
 
     def again(carry: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
         attempt, log, rejected = carry
@@ -147,3 +143,9 @@ def threefry(
 
 def _counter(size: int, axes: int) -> Array:
     return lax.iota(jnp.uint32, size).reshape(size, *(1,) * (axes - 1))
+
+
+def _cubic_excess(y: Array) -> Array:
+    """y - y^2/2 + y^3/3 - log(1 + y), by its series where the difference would cancel."""
+    series = y**4 * (1 / 4 - y * (1 / 5 - y * (1 / 6 - y / 7)))
+    return jnp.where(jnp.abs(y) < 0.1, series, y - y**2 / 2 + y**3 / 3 - jnp.log1p(y))

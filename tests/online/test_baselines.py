@@ -206,6 +206,15 @@ def test_log_odds_are_the_same_whatever_the_others_in_the_call():
         np.testing.assert_allclose(drawn_log_odds(runs), many[:runs], rtol=1e-5, atol=1e-5)
 
 
+def test_acceptance_keeps_its_digits():
+    """In float32, from where the terms cancel to where the series would not do."""
+    y = np.concatenate([np.geomspace(1e-4, 5, 500), -np.geomspace(1e-4, 0.99, 500)])
+    y = y.astype(np.float32)
+    exact = np.asarray(y, np.longdouble)
+    exact = exact - exact**2 / 2 + exact**3 / 3 - np.log1p(exact)
+    np.testing.assert_allclose(draws._cubic_excess(jnp.asarray(y)), exact, rtol=5e-3, atol=0)
+
+
 def test_log_odds_draw_no_powers_where_no_shape_is_below_one():
     shape = jnp.asarray([1.0, 2.0, 9.0])
     data = jax.random.key_data(cases.KEY)

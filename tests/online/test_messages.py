@@ -329,10 +329,8 @@ def test_shapes_are_checked_when_values_are_not_known():
 def test_totals_that_rewards_can_have_are_taken():
     table = jb.reward_table(np.full((3, 2), 0.1))
     np.testing.assert_allclose((table.low, table.high), 0.1, rtol=1e-7)
-    # Sums of a tenth, in two precisions: neither is a multiple of it.
-    for kind in (float, np.float32):
-        total = np.cumsum(np.full(1001, 0.1, kind))[-1]
-        data = jb.OfflineArms([1001, 0], [total, 0])
+    for rounding in (1 - 3e-6, 1 + 3e-6):
+        data = jb.OfflineArms([1001, 0], [1001 * 0.1 * rounding, 0])
         assert simulation(environment=table, offline=data)().runs == 2
     normal = jb.gaussian_arms([0.0, 1.0], 1.0)
     assert simulation(environment=normal, offline=jb.OfflineArms([1, 1], [-50, 50]))().runs == 2
