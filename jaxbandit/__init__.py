@@ -56,8 +56,15 @@ from jaxbandit.online.environments import (
 )
 from jaxbandit.online.indexing import add_at, first_argmax, put, take
 from jaxbandit.online.policies.base import Policy, Problem, Round
+from jaxbandit.online.policies.conservative_ucb import conservative_ucb
+from jaxbandit.online.policies.epsilon_greedy import epsilon_greedy
+from jaxbandit.online.policies.explore_then_commit import explore_then_commit
+from jaxbandit.online.policies.fixed_arm import fixed_arm
 from jaxbandit.online.policies.lcb import lcb
+from jaxbandit.online.policies.min_ucb import min_ucb
+from jaxbandit.online.policies.moss import moss
 from jaxbandit.online.policies.oto import oto
+from jaxbandit.online.policies.thompson import thompson_bernoulli, thompson_gaussian
 from jaxbandit.online.policies.ucb import ucb
 from jaxbandit.online.rollout import Trajectory, rollout
 from jaxbandit.online.simulate import PolicyResult, SimulationResult, simulate
@@ -91,12 +98,16 @@ __all__ = [
     "bernoulli_arms",
     "bernoulli_laplace",
     "confidence",
+    "conservative_ucb",
     "draw_from_model",
     "draw_log",
     "draw_uniform_features",
     "effective_sample_size",
     "empty_statistics",
+    "epsilon_greedy",
+    "explore_then_commit",
     "first_argmax",
+    "fixed_arm",
     "flat_posteriors",
     "flatopo",
     "gaussian_arms",
@@ -109,6 +120,8 @@ __all__ = [
     "log_marginal_likelihood",
     "lower_confidence_bound",
     "marginal_posteriors",
+    "min_ucb",
+    "moss",
     "new_task_posterior",
     "oracle_posteriors",
     "oracleopo",
@@ -127,5 +140,7 @@ __all__ = [
     "take",
     "task_posteriors",
     "task_statistics",
+    "thompson_bernoulli",
+    "thompson_gaussian",
     "ucb",
 ]

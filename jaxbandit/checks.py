@@ -29,6 +29,15 @@ def check_count(name: str, value: Any, minimum: int = 1) -> int:
     return int(value)
 
 
+def check_whole(name: str, value: Any, minimum: int) -> None:
+    """Integers of at least `minimum`."""
+    if not is_concrete(value):
+        return
+    array = np.asarray(value)
+    if not np.issubdtype(array.dtype, np.integer) or np.any(array < minimum):
+        raise InputError(f"{name} must be a whole number of at least {minimum}, was {value}")
+
+
 def check_shape(name: str, value: Any, shape: tuple[int | None, ...], axes: str) -> None:
     """Shape of an array; None stands for any length, `axes` for how the message names them."""
     actual = np.shape(value)

@@ -15,7 +15,11 @@ import math
 import jax
 import jax.numpy as jnp
 from jax import Array, lax
-from jaxtyping import Float, UInt32
+from jax.typing import ArrayLike
+from jaxtyping import Float, Int32, UInt32
+
+KeyWords = UInt32[Array, "2"] | tuple[Array, Array]
+"""What `jax.random.key_data` gives; a tuple where there are many keys."""
 
 _ROTATIONS = ((13, 15, 26, 6), (17, 29, 16, 24))
 
@@ -26,11 +30,13 @@ def bits(key: Array, shape: tuple[int, ...]) -> UInt32[Array, "*shape"]:
     Source:
         Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3", threefry2x32, 20 rounds.
     """
-    size = math.prod(shape)
-    half = -(-size // 2)
-    counter = lax.iota(jnp.uint32, half)
-    words = jnp.concatenate(threefry(jax.random.key_data(key), jnp.zeros_like(counter), counter))
-    return words[:size].reshape(shape)
+    return words(jax.random.key_data(key), math.prod(shape)).reshape(shape)
+
+
+def words(key: KeyWords, size: int, axes: int = 1) -> UInt32[Array, "size *runs"]:
+    """The words of `bits`, for the words of a key; as the first of some axes, the others runs."""
+    counter = _counter(-(-size // 2), axes)
+    return jnp.concatenate(threefry(key, jnp.zeros_like(counter), counter))[:size]
 
 
 def uniform(key: Array, shape: tuple[int, ...]) -> Float[Array, "*shape"]:
@@ -55,9 +61,74 @@ def to_normal(word: UInt32[Array, "*n"]) -> Float[Array, "*n"]:
     return jnp.float32(math.sqrt(2)) * lax.erf_inv(centred * jnp.float32(2**-24))
 
 
+def beta_log_odds(
+    key: KeyWords,
+    one: Float[Array, "n *runs"],
+    other: Float[Array, "n *runs"],
+    least: Float[Array, ""],
+) -> Float[Array, "n *runs"]:
+    r"""log(p / (1 - p)) of independent p ~ Beta(one, other), exact but for rounding.
+
+    Log-odds keep their digits where p is close to 0 or 1. They are the log of a ratio of two gamma
+    variables, each drawn by rejection: with d a third below the shape and y normal of variance
+    1 / (9 d), propose $d (1 + y)^3$, and accept it with probability
+    $\exp(-3 d\, (y - y^2/2 + y^3/3 - \log(1 + y)))$, above 0.95 on average. Where the shape is
+    below 1, one more is taken and the variable multiplied by a power of a uniform number.
+
+    Args:
+        key: words of a key, each [] or [*runs].
+        one: first parameters of the distributions.
+        other: second parameters.
+        least: no parameter is smaller, or its draw is not a number; above zero. From 1 on, no
+            powers are drawn.
+
+    Source:
+        Marsaglia and Tsang 2000, "A simple method for generating gamma variables".
+    """
+    shape = jnp.stack([one, other]).astype(jnp.float32)
+    short = shape < 1
+    d = jnp.where(short, shape + 1, shape) - jnp.float32(1 / 3)
+    d = jnp.where(shape >= least.astype(jnp.float32), d, jnp.nan)
+
+    def words(attempt: ArrayLike) -> tuple[Array, Array]:
+        lane = _counter(one.shape[0], one.ndim)
+        lane = jnp.stack([lane, lane + jnp.uint32(one.shape[0])])
+        return threefry(key, lane, jnp.full_like(lane, attempt))
+
+    def powers() -> Array:
+        uniform = to_uniform(words(0)[0]) + jnp.float32(2**-25)
+        return jnp.where(short, jnp.log(uniform) / shape, 0)
+
+    def propose(attempt: ArrayLike) -> tuple[Array, Array]:
+        first, second = words(attempt)
+        y = to_normal(first) / (3 * jnp.sqrt(d))
+        # Written so that what is not a number is accepted, and the loop ends.
+        rejected = (y <= -1) | (to_uniform(second) >= jnp.exp(-3 * d * _cubic_excess(y)))
+        return 3 * jnp.log1p(y), rejected
+
+    def again(carry: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
+        attempt, log, rejected = carry
+        new, still = propose(attempt)
+        return attempt + 1, jnp.where(rejected, new, log), rejected & still
+
+    first = (jnp.uint32(2), *propose(1))
+    _, log, _ = lax.while_loop(lambda carry: jnp.any(carry[2]), again, first)
+    log = log + lax.cond(least < 1, powers, lambda: jnp.zeros_like(log))
+    return jnp.log(d[0] / d[1]) + (log[0] - log[1])
+
+
+def to_index(word: UInt32[Array, "*n"], size: int) -> Int32[Array, "*n"]:
+    """Uniform words to [0, size): the high word of a product, exact for any size to 2^31."""
+    low, high = word & 0xFFFF, word >> 16
+    size_low, size_high = jnp.uint32(size & 0xFFFF), jnp.uint32(size >> 16)
+    middle = high * size_low + ((low * size_low) >> 16)
+    carry = (middle & 0xFFFF) + low * size_high
+    return (high * size_high + (middle >> 16) + (carry >> 16)).astype(jnp.int32)
+
+
 @jax.jit
 def threefry(
-    key: UInt32[Array, "2"], first: UInt32[Array, "*n"], second: UInt32[Array, "*n"]
+    key: KeyWords, first: UInt32[Array, "*n"], second: UInt32[Array, "*n"]
 ) -> tuple[UInt32[Array, "*n"], UInt32[Array, "*n"]]:
     """The threefry2x32 hash of pairs of words, 20 rounds."""
     schedule = (key[0], key[1], key[0] ^ key[1] ^ jnp.uint32(0x1BD11BDA))
@@ -69,3 +140,13 @@ def threefry(
         first = first + schedule[(group + 1) % 3]
         second = second + schedule[(group + 2) % 3] + jnp.uint32(group + 1)
     return first, second
+
+
+def _counter(size: int, axes: int) -> Array:
+    return lax.iota(jnp.uint32, size).reshape(size, *(1,) * (axes - 1))
+
+
+def _cubic_excess(y: Array) -> Array:
+    """y - y^2/2 + y^3/3 - log(1 + y), by its series where the difference would cancel."""
+    series = y**4 * (1 / 4 - y * (1 / 5 - y * (1 / 6 - y / 7)))
+    return jnp.where(jnp.abs(y) < 0.1, series, y - y**2 / 2 + y**3 / 3 - jnp.log1p(y))

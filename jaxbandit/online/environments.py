@@ -7,6 +7,7 @@ numbers.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -31,6 +32,10 @@ class Environment(NamedTuple):
     """Expected reward of each arm."""
     reward: Callable[[Any, Array, UInt32[Array, ""]], Float[Array, ""]]
     """(params, arm, word) -> reward; a module-level function."""
+    low: float = -math.inf
+    """No reward is smaller."""
+    high: float = math.inf
+    """No reward is larger."""
 
 
 def bernoulli_arms(mean: ArrayLike) -> Environment:
@@ -45,7 +50,7 @@ def bernoulli_arms(mean: ArrayLike) -> Environment:
     mean = _arms("mean", mean)
     if checks.is_concrete(mean) and not np.all((np.asarray(mean) >= 0) & (np.asarray(mean) <= 1)):
         raise InputError(f"mean must lie in [0, 1] for Bernoulli arms, was {np.asarray(mean)}")
-    return Environment(mean, mean, _bernoulli)
+    return Environment(mean, mean, _bernoulli, low=0.0, high=1.0)
 
 
 def gaussian_arms(mean: ArrayLike, std: ArrayLike) -> Environment:
@@ -78,7 +83,10 @@ def reward_table(table: ArrayLike) -> Environment:
         raise InputError(f"table must have rows and arms, has shape {np.shape(table)}")
     checks.check_finite("table", table)
     table = jnp.asarray(table, float)
-    return Environment(table, jnp.mean(table, axis=0), _row)
+    environment = Environment(table, jnp.mean(table, axis=0), _row)
+    if not checks.is_concrete(table):
+        return environment
+    return environment._replace(low=float(np.min(table)), high=float(np.max(table)))
 
 
 def offline_totals(
@@ -115,15 +123,4 @@ def _gaussian(params: tuple[Array, Array], arm: Array, word: Array) -> Array:
 
 
 def _row(table: Array, arm: Array, word: Array) -> Array:
-    # The high word of a product: exact for any number of rows, unlike a float times the rows.
-    row = _high_product(word, table.shape[0])
-    return table[row, arm]
-
-
-def _high_product(word: Array, rows: int) -> Array:
-    """`word * rows / 2^32`, rounded down."""
-    low, high = word & 0xFFFF, word >> 16
-    rows_low, rows_high = jnp.uint32(rows & 0xFFFF), jnp.uint32(rows >> 16)
-    middle = high * rows_low + ((low * rows_low) >> 16)
-    carry = (middle & 0xFFFF) + low * rows_high
-    return (high * rows_high + (middle >> 16) + (carry >> 16)).astype(jnp.int32)
+    return table[draws.to_index(word, table.shape[0]), arm]

@@ -65,6 +65,25 @@ def add_at(
     return jnp.where(jnp.arange(value.shape[0], dtype=arm.dtype) == arm, value + amount, value)
 
 
+def runs_last(function: Callable[..., Array]) -> Callable[..., Array]:
+    """A function of arrays [arms] and numbers to [arms], computed with runs last when mapped.
+
+    It is then called with arrays [arms, runs] or [arms, 1] and numbers [runs] or [], and has to
+    broadcast them.
+    """
+    mapped = custom_vmap(function)
+
+    @mapped.def_vmap
+    def _(size: int, batched: Any, *operands: Array) -> tuple[Array, bool]:
+        def column(x: Array, many: bool) -> Array:
+            return jnp.moveaxis(x, 0, -1) if many else x[:, None] if x.ndim else x
+
+        columns = [column(x, many) for x, many in zip(operands, batched, strict=True)]
+        return jnp.moveaxis(function(*columns), -1, 0), True
+
+    return mapped
+
+
 def run_axis(shape: tuple[int, ...]) -> int:
     """Where the runs lie in a state array of this shape per run."""
     return 0 if shape and shape[0] > ROWS_ABOVE else -1

@@ -2,10 +2,13 @@
 
 With a fixed delta a pull changes one bound: a tournament finds the next arm. With `delta / t^2` all
 bounds move every round, and all are compared.
+
+Samples are pairs (count, total). Where there are several, an arm's bound is the least of theirs.
 """
 
 from __future__ import annotations
 
+from functools import reduce
 from typing import NamedTuple
 
 import jax.numpy as jnp
@@ -14,7 +17,7 @@ from jax import Array
 from jaxbandit.online import tournament
 from jaxbandit.online.arms import Confidence, mean_reward, squared_width, upper_bounds
 from jaxbandit.online.indexing import fence, first_argmax, put
-from jaxbandit.online.policies.base import Problem, Round
+from jaxbandit.online.policies.base import Round
 from jaxbandit.online.tournament import Tournament
 
 
@@ -27,26 +30,29 @@ class Moving(NamedTuple):
     """[arms], one over the root of the number of samples; infinity where there are none."""
 
 
-def start(bounds: Confidence, problem: Problem) -> tuple[Tournament | Moving, Array]:
-    """State, and the arm of the largest upper bound in the first round."""
-    width = squared_width(bounds, len(problem.count), 1, problem.horizon)
+Upper = Tournament | tuple[Moving, ...]
+"""Bounds that stay, or what those that move are made of, for each kind of samples."""
+
+
+def start(bounds: Confidence, horizon: Array, *samples: tuple[Array, Array]) -> tuple[Upper, Array]:
+    """State, and the arm of the largest upper bound in the first round; samples are [arms]."""
+    width = squared_width(bounds, len(samples[0][0]), 1, horizon)
     if bounds.anytime is None:
-        tree = tournament.tournament(upper_bounds(problem.count, problem.total, width))
+        upper = [upper_bounds(count, total, width) for count, total in samples]
+        tree = tournament.tournament(reduce(jnp.minimum, upper))
         return tree, tournament.winner(tree)
-    mean = mean_reward(problem.count, problem.total)
-    moving = Moving(mean, 1 / jnp.sqrt(problem.count))
-    return moving, first_argmax(moving.mean + jnp.sqrt(width) * moving.inverse_root)
+    moving = tuple(Moving(mean_reward(n, total), 1 / jnp.sqrt(n)) for n, total in samples)
+    return moving, _widest(moving, width)
 
 
 def pulled(
     bounds: Confidence,
-    state: Tournament | Moving,
+    state: Upper,
     round: Round,
     arms: int,
     arm: Array,
-    mean: Array,
-    count: Array,
-) -> tuple[Tournament | Moving, Array]:
+    *samples: tuple[Array, Array],
+) -> tuple[Upper, Array]:
     """State, and the arm of the largest upper bound in the next round.
 
     Args:
@@ -55,13 +61,20 @@ def pulled(
         round: this round.
         arms: number of arms.
         arm: the arm pulled.
-        mean: its mean reward, with this round's.
-        count: its number of samples, with this round's.
+        samples: of that arm, with this round's; as many as at the start.
     """
     width = squared_width(bounds, arms, round.number + 1, round.horizon)
     if isinstance(state, Tournament):
-        state = tournament.replace(state, arm, mean + jnp.sqrt(width / count), round.number)
+        upper = [total / count + jnp.sqrt(width / count) for count, total in samples]
+        state = tournament.replace(state, arm, reduce(jnp.minimum, upper), round.number)
         return state, fence(round.number, tournament.winner(state))
-    state = Moving(put(state.mean, arm, mean), put(state.inverse_root, arm, 1 / jnp.sqrt(count)))
-    index = state.mean + jnp.sqrt(width) * state.inverse_root
-    return state, fence(round.number, first_argmax(index))
+    state = tuple(
+        Moving(put(m.mean, arm, total / count), put(m.inverse_root, arm, 1 / jnp.sqrt(count)))
+        for m, (count, total) in zip(state, samples, strict=True)
+    )
+    return state, fence(round.number, _widest(state, width))
+
+
+def _widest(moving: tuple[Moving, ...], width: Array) -> Array:
+    upper = [m.mean + jnp.sqrt(width) * m.inverse_root for m in moving]
+    return first_argmax(reduce(jnp.minimum, upper))

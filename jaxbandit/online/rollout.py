@@ -54,8 +54,7 @@ def rollout(
     """
     horizon = check_count("horizon", horizon)
     key = root_key(key)
-    arms = environment.mean.shape[0]
-    count, total = offline_arrays(offline, arms, environment.mean.dtype)
+    count, total = offline_arrays(offline, environment, environment.mean.dtype)
     problem = Problem(count, total, jnp.asarray(horizon, count.dtype))
     game = Game(policy, environment, problem, game_keys(key))
 
@@ -108,21 +107,36 @@ def play_round(game: Game, state: Any, number: Array) -> tuple[Any, Array, Array
     return policy.update(policy.params, state, round, arm, reward), arm, reward
 
 
-def offline_arrays(offline: OfflineArms | None, arms: int, dtype: Any) -> tuple[Array, Array]:
+def offline_arrays(
+    offline: OfflineArms | None, environment: Environment, dtype: Any
+) -> tuple[Array, Array]:
     """Counts and totals as arrays; zeros for None.
 
     Raises:
-        InputError: wrong shapes, negative counts, or a total without samples.
+        InputError: wrong shapes, negative counts, or totals that no such rewards can have.
     """
+    arms = environment.mean.shape[0]
     if offline is None:
         return jnp.zeros(arms, dtype), jnp.zeros(arms, dtype)
     for name, value in zip(("offline.count", "offline.total"), offline, strict=True):
         checks.check_shape(name, value, (arms,), "[arms]")
         checks.check_finite(name, value)
     checks.check_not_negative("offline.count", offline.count)
-    count, total = jnp.asarray(offline.count, dtype), jnp.asarray(offline.total, dtype)
-    if checks.is_concrete(count, total) and np.any(
-        (np.asarray(count) == 0) & (np.asarray(total) != 0)
-    ):
+    if checks.is_concrete(offline.count, offline.total):
+        _check_totals(np.asarray(offline.count), np.asarray(offline.total), environment)
+    return jnp.asarray(offline.count, dtype), jnp.asarray(offline.total, dtype)
+
+
+def _check_totals(count: np.ndarray, total: np.ndarray, environment: Environment) -> None:
+    if np.any((count == 0) & (total != 0)):
         raise InputError("offline.total must be 0 where offline.count is 0")
-    return count, total
+    low, high = environment.low, environment.high
+    mean = total / np.where(count > 0, count, 1)
+    # Sums of rewards round; a thousandth of a percent is beyond that.
+    off = (count > 0) & ((mean < low - 1e-5 * abs(low)) | (mean > high + 1e-5 * abs(high)))
+    if np.any(off):
+        arm = int(np.argmax(off))
+        raise InputError(
+            f"offline.total of arm {arm} must come from rewards in [{low:g}, {high:g}], was "
+            f"{total[arm]:g} for {count[arm]:g} samples; give sums of rewards of this environment"
+        )

@@ -20,7 +20,6 @@ from jaxbandit.online import play
 from jaxbandit.online.arms import OfflineArms
 from jaxbandit.online.environments import Environment, offline_totals
 from jaxbandit.online.policies.base import Policy, Problem, Round
-from jaxbandit.online.policies.oto import OtOParams
 from jaxbandit.online.rollout import game_keys, offline_arrays
 
 EnvironmentDraw = Callable[[Array], Environment]
@@ -146,16 +145,17 @@ def simulate(
     fixed = environment if isinstance(environment, Environment) else None
     if not (fixed or callable(environment)):
         raise InputError("environment must be an Environment, or a function key -> Environment")
-    mean = _describe(environment, root_key(key))[1] if fixed is None else fixed.mean
-    arms, dtype = mean.shape[0], jnp.result_type(float)
+    described = fixed or _describe(environment, root_key(key))
+    arms, dtype = described.mean.shape[0], jnp.result_type(float)
     if offline_count is not None:
         checks.check_shape("offline_count", offline_count, (arms,), "[arms]")
         checks.check_not_negative("offline_count", offline_count)
         count, total = jnp.asarray(offline_count, dtype), None
     else:
-        count, total = offline_arrays(offline, arms, dtype)
+        count, total = offline_arrays(offline, described, dtype)
     logged = bool(np.sum(np.asarray(count)) > 0)
-    problem = Problem(count, jnp.zeros_like(count), jnp.asarray(horizon, dtype))
+    known = jnp.zeros_like(count) if total is None else total
+    problem = Problem(count, known, jnp.asarray(horizon, dtype))
     for name, policy in policies.items():
         _check_policy(name, policy, problem)
     static = _Static(
@@ -228,7 +228,7 @@ def _program(static: _Static, root: Array, runs: Array, inputs: _Inputs) -> tile
     keys = jax.vmap(lambda run: run_key(root, run))(runs)
     reward = static.environment
     if static.drawn:
-        reward, _ = _describe(static.environment, root)
+        reward = _describe(static.environment, root).reward
 
         def draw(key: Array) -> tuple[Any, Array]:
             return static.environment(purpose_key(key, Purpose.INSTANCE))[:2]
@@ -265,23 +265,22 @@ def _program(static: _Static, root: Array, runs: Array, inputs: _Inputs) -> tile
     return tiles.TileOutput((averaged, differences), kept)
 
 
-def _describe(draw: Any, key: Array) -> tuple[Any, Any]:
-    """Reward function of a drawn environment, and the shape of its means."""
-    reward = None
+def _describe(draw: Any, key: Array) -> Environment:
+    """A drawn environment, with shapes in place of its arrays."""
+    drawn = None
 
     def parts(key: Array) -> tuple[Any, Array]:
-        nonlocal reward
+        nonlocal drawn
         drawn = draw(key)
         if not isinstance(drawn, Environment):
             raise InputError(
                 "environment must be an Environment, or a function key -> Environment; "
                 f"the function gave {type(drawn).__name__}"
             )
-        reward = drawn.reward
         return drawn.params, drawn.mean
 
-    _, mean = jax.eval_shape(parts, key)
-    return reward, mean
+    params, mean = jax.eval_shape(parts, key)
+    return cast(Environment, drawn)._replace(params=params, mean=mean)
 
 
 def _draw_offline(keys: Array, world: play.World, axes: play.World, reward: Any) -> Array:
@@ -310,16 +309,15 @@ def _check_checkpoints(checkpoints: ArrayLike | None, horizon: int) -> tuple[int
 
 
 def _check_policy(name: str, policy: Policy, problem: Problem) -> None:
-    """Shapes of one round, before anything is compiled."""
+    """Parameters and shapes of one round, before anything is compiled."""
     if not isinstance(policy, Policy):
         raise InputError(f"policy {name!r} must be a Policy, was {type(policy).__name__}")
-    if isinstance(policy.params, OtOParams) and not np.sum(np.asarray(problem.count)) > 0:
-        raise InputError(
-            f"policy {name!r} is OtO, whose budget comes from offline data, and there is none; "
-            "give offline or offline_count, or use ucb"
-        )
     params = policy.params
-    state = jax.eval_shape(policy.init, params, problem)
+    try:
+        # A closure, so that init sees values and may refuse them.
+        state = jax.eval_shape(lambda: policy.init(params, problem))
+    except InputError as error:
+        raise InputError(f"policy {name!r}: {error}") from None
     key = jax.eval_shape(lambda: jax.random.key(0))
     number = jax.ShapeDtypeStruct((), jnp.int32)
     round: Any = Round(cast(Any, number), problem.horizon, key)

@@ -96,6 +96,35 @@ def rollouts(policy, environment, count, total, horizon, key=KEY):
     return jax.tree.map(np.asarray, out)
 
 
+def registered():
+    """Each kind of policy, by name, twice: with two sets of numbers."""
+    late = [jb.confidence("reference", delta=delta, anytime=True) for delta in (0.05, 0.01)]
+    other = jb.confidence(sigma=0.4, delta=0.01, floor=-0.25, ceiling=2.0)
+    fixed = [jb.confidence(delta=0.05), other]
+
+    def twice(make, *pairs):
+        return tuple(make(*numbers) for numbers in zip(*pairs, strict=True))
+
+    return {
+        "ucb": twice(jb.ucb, fixed),
+        "ucb, horizon unknown": twice(jb.ucb, late),
+        "lcb": twice(jb.lcb, fixed),
+        "oto separate": twice(jb.oto, (0.5, 0.2), fixed),
+        "oto unified-moving": tuple(jb.oto(a, budget="unified-moving") for a in (0.5, 0.02)),
+        "oto, horizon unknown": tuple(jb.oto(0.6, c, budget="unified") for c in late),
+        "conservative_ucb": twice(jb.conservative_ucb, (0.3, 0.1), fixed),
+        "conservative_ucb, horizon unknown": twice(jb.conservative_ucb, (0.3, 0.1), late),
+        "epsilon_greedy": twice(jb.epsilon_greedy, (0.1, 5.0), (0.0, 1.0)),
+        "explore_then_commit": twice(jb.explore_then_commit, (3, 5)),
+        "fixed_arm": twice(jb.fixed_arm, (2, 4)),
+        "min_ucb": twice(jb.min_ucb, (0.1, np.inf), fixed),
+        "min_ucb, horizon unknown": twice(jb.min_ucb, (0.1, 0.3), late),
+        "moss": twice(jb.moss, (0.5, 0.25)),
+        "thompson_bernoulli": twice(jb.thompson_bernoulli, (1.0, 0.5), (1.0, 2.0)),
+        "thompson_gaussian": twice(jb.thompson_gaussian, (0.5, 0.25)),
+    }
+
+
 class Setting(NamedTuple):
     """Constants of the bounds, for the package and for the oracle."""
 

@@ -81,13 +81,13 @@ def test_rows_of_a_table_are_uniform(rows):
 @pytest.mark.parametrize(
     "rows", [1, 2, 3, 7, 1000, 65535, 65536, 65537, 10**6, 2**24 + 1, 2**30 + 7, 2**31 - 1]
 )
-def test_high_product_is_exact(rows):
+def test_rows_are_drawn_exactly(rows):
     edges = np.array([0, 1, 0xFFFF, 0x10000, 0x1FFFF, 2**31 - 1, 2**31, 2**32 - 1], np.uint32)
     # Words at which the row changes, and their neighbours, where anything inexact would show.
     step = np.array([-(-k * 2**32 // rows) for k in (1, rows // 2, rows - 1)], np.uint64)
     around = np.concatenate([step - 1, step, step + 1]) if rows > 1 else step[:0]
     words = np.concatenate([edges, around.astype(np.uint32), np.asarray(WORDS[:2000])])
-    found = jax.jit(environments._high_product, static_argnums=1)(jnp.asarray(words), rows)
+    found = jax.jit(draws.to_index, static_argnums=1)(jnp.asarray(words), rows)
     assert found.dtype == jnp.int32
     np.testing.assert_array_equal(found, [int(word) * rows >> 32 for word in words])
 

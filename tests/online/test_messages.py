@@ -47,11 +47,11 @@ BAD = {
     "seed for a key": (rollout(key=0), r"key must be one PRNG key, was 0; make one with"),
     "OtO without data": (
         simulation(jb.oto(), offline=None),
-        r"policy 'mine' is OtO.*offline data.*there is none; give offline.*or use ucb",
+        r"policy 'mine': OtO's budget.*offline data.*there is none; give offline.*or use ucb",
     ),
     "OtO with counts of zero": (
         simulation(jb.oto(), offline=None, offline_count=[0, 0, 0]),
-        r"policy 'mine' is OtO.*there is none",
+        r"policy 'mine': OtO's budget.*there is none",
     ),
     "both kinds of data": (
         simulation(offline_count=[1, 1, 1]),
@@ -72,6 +72,28 @@ BAD = {
     "total without samples": (
         rollout(jb.OfflineArms([4, 0, 9], [1, 2, 5])),
         r"offline\.total must be 0 where offline\.count is 0",
+    ),
+    "total above the largest rewards": (
+        rollout(jb.OfflineArms([4, 0, 9], [1, 0, 10])),
+        r"offline\.total of arm 2 must come from rewards in \[0, 1\], was 10 for 9 samples; give",
+    ),
+    "total below the smallest rewards, many runs": (
+        simulation(offline=jb.OfflineArms([4, 0, 9], [-1, 0, 5])),
+        r"offline\.total of arm 0 must come from rewards in \[0, 1\], was -1 for 4",
+    ),
+    "total beyond those of a table": (
+        simulation(
+            environment=jb.reward_table([[1.0, -2.0], [3.0, 0.5]]),
+            offline=jb.OfflineArms([2, 2], [6, -4.5]),
+        ),
+        r"offline\.total of arm 1 must come from rewards in \[-2, 3\], was -4\.5 for 2",
+    ),
+    "total beyond those of drawn arms": (
+        simulation(
+            environment=lambda key: jb.bernoulli_arms(jax.random.uniform(key, (3,))),
+            offline=jb.OfflineArms([4, 0, 9], [5, 0, 5]),
+        ),
+        r"offline\.total of arm 0 must come from rewards in \[0, 1\]",
     ),
     "data of other arms": (
         rollout(jb.OfflineArms([4, 9], [1, 5])),
@@ -132,6 +154,95 @@ BAD = {
     "alpha negative": (lambda: jb.oto(-0.1), r"alpha must not be negative, was -0.1"),
     "alpha NaN": (lambda: jb.oto(np.nan), r"alpha must not be negative, was nan"),
     "budget": (lambda: jb.oto(budget="both"), r"budget must be one of separate, unified.*'both'"),
+    "alpha negative, conservative": (
+        lambda: jb.conservative_ucb(-0.1),
+        r"alpha must not be negative, was -0.1",
+    ),
+    "alpha NaN, conservative": (
+        lambda: jb.conservative_ucb(np.nan),
+        r"alpha must not be negative, was nan",
+    ),
+    "conservative without data": (
+        simulation(jb.conservative_ucb(), offline=None),
+        r"policy 'mine': conservative UCB's baseline comes from offline data.*or use ucb",
+    ),
+    "conservative without data, one run": (
+        rollout(None, policy=jb.conservative_ucb()),
+        r"^conservative UCB's baseline comes from offline data, and there is none",
+    ),
+    "epsilon above one": (
+        lambda: jb.epsilon_greedy(1.5),
+        r"epsilon must lie in \[0, 1\] unless it decays \(decay=1\), was 1\.5",
+    ),
+    "epsilon negative": (
+        lambda: jb.epsilon_greedy(-0.5, decay=1),
+        r"epsilon must not be negative, was -0\.5",
+    ),
+    "epsilon NaN": (lambda: jb.epsilon_greedy(np.nan), r"epsilon must not be negative, was nan"),
+    "decay negative": (lambda: jb.epsilon_greedy(decay=-1), r"decay must not be negative, was -1"),
+    "rounds per arm zero": (
+        lambda: jb.explore_then_commit(0),
+        r"rounds_per_arm must be a whole number of at least 1, was 0",
+    ),
+    "rounds per arm not whole": (
+        lambda: jb.explore_then_commit(2.5),
+        r"rounds_per_arm must be a whole number of at least 1, was 2\.5",
+    ),
+    "arm negative": (
+        lambda: jb.fixed_arm(-1),
+        r"arm must be a whole number of at least 0, was -1",
+    ),
+    "arm true": (lambda: jb.fixed_arm(True), r"arm must be a whole number of at least 0, was True"),
+    "arm beyond": (
+        simulation(jb.fixed_arm(3)),
+        r"policy 'mine': arm must be below 3, the number of arms, was 3",
+    ),
+    "arm beyond, one run": (
+        rollout(policy=jb.fixed_arm(3)),
+        r"^arm must be below 3, the number of arms, was 3",
+    ),
+    "sigma zero, MOSS": (lambda: jb.moss(0.0), r"sigma must be positive, was 0\.0"),
+    "bias negative": (
+        lambda: jb.min_ucb([0.1, -0.1]),
+        r"bias_bound must be at least 0, or infinite, was \[0\.1, -0\.1\]",
+    ),
+    "bias NaN": (
+        lambda: jb.min_ucb(np.nan),
+        r"bias_bound must be at least 0, or infinite, was nan",
+    ),
+    "bias of other arms": (
+        simulation(jb.min_ucb([0.1, 0.1])),
+        r"policy 'mine': bias_bound must have shape \[arms\] = \(3\), was \(2,\)",
+    ),
+    "successes zero": (
+        lambda: jb.thompson_bernoulli(0.0),
+        r"successes must be positive, was 0\.0",
+    ),
+    "failures of other arms": (
+        simulation(jb.thompson_bernoulli(1.0, [1.0, 2.0])),
+        r"policy 'mine': failures must have shape \[arms\] = \(3\), was \(2,\)",
+    ),
+    "totals that are not successes": (
+        simulation(
+            jb.thompson_bernoulli(),
+            jb.gaussian_arms([0.0, 1.0, 2.0], 1.0),
+            offline=jb.OfflineArms([4, 0, 9], [5, 0, 5]),
+        ),
+        r"policy 'mine': thompson_bernoulli is for rewards in \[0, 1\].*or use thompson_gaussian",
+    ),
+    "noise zero": (lambda: jb.thompson_gaussian(0.0), r"noise_std must be positive, was 0\.0"),
+    "prior mean NaN": (
+        lambda: jb.thompson_gaussian(prior_mean=np.nan),
+        r"prior_mean must be finite, was nan",
+    ),
+    "prior std negative": (
+        lambda: jb.thompson_gaussian(prior_std=-1.0),
+        r"prior_std must be positive, was -1\.0",
+    ),
+    "prior of other arms": (
+        rollout(policy=jb.thompson_gaussian(prior_mean=[0.5])),
+        r"^prior_mean must have shape \[arms\] = \(3\), was \(1,\)",
+    ),
     "checkpoints beyond": (
         simulation(checkpoints=[2, 5]),
         r"checkpoints must increase from at least 1 to at most the horizon 4, was \[2, 5\]",
@@ -213,6 +324,16 @@ def test_message(case):
 def test_shapes_are_checked_when_values_are_not_known():
     with pytest.raises(jb.InputError, match=r"offline\.total must have shape"):
         jax.jit(lambda total: rollout(jb.OfflineArms(np.ones(3), total))().arm)(jnp.ones(2))
+
+
+def test_totals_that_rewards_can_have_are_taken():
+    table = jb.reward_table(np.full((3, 2), 0.1))
+    np.testing.assert_allclose((table.low, table.high), 0.1, rtol=1e-7)
+    for rounding in (1 - 3e-6, 1 + 3e-6):
+        data = jb.OfflineArms([1001, 0], [1001 * 0.1 * rounding, 0])
+        assert simulation(environment=table, offline=data)().runs == 2
+    normal = jb.gaussian_arms([0.0, 1.0], 1.0)
+    assert simulation(environment=normal, offline=jb.OfflineArms([1, 1], [-50, 50]))().runs == 2
 
 
 def test_a_result_names_its_policies():

@@ -12,18 +12,11 @@ import pytest
 import jaxbandit as jb
 from jaxbandit import tiles
 from jaxbandit.online import simulate
-from tests.online.cases import QUICK
+from tests.online.cases import QUICK, registered
 from tests.online.test_simulate import COUNT, ENVIRONMENT, HORIZON, KEY, play
 
 PLATFORMS = ("cpu", "cuda", "tpu")
-ANYTIME = jb.confidence("reference", delta=0.05, anytime=True)
-REGISTERED = {
-    "ucb": jb.ucb(),
-    "ucb, horizon unknown": jb.ucb(ANYTIME),
-    "lcb": jb.lcb(),
-    **{f"oto {budget}": jb.oto(budget=budget) for budget in ("separate", "unified-moving")},
-    "oto, horizon unknown": jb.oto(0.6, ANYTIME, budget="unified"),
-}
+REGISTERED = {name: pair[0] for name, pair in registered().items()}
 
 
 # A user's UCB, written as one would on paper: all bounds anew in each round.

@@ -9,8 +9,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import jax.numpy as jnp
+import numpy as np
 from jax import Array
+from jax.typing import ArrayLike
 from jaxtyping import Float, Int, Key
+
+from jaxbandit import checks
+from jaxbandit.checks import InputError
 
 
 class Problem(NamedTuple):
@@ -47,10 +53,28 @@ class Policy(NamedTuple):
     params: Any
     """Pytree of arrays."""
     init: Callable[[Any, Problem], Any]
-    """(params, problem) -> state, a pytree of arrays."""
+    """(params, problem) -> state, a pytree of arrays. Where values are known, raises `InputError`
+    for params that do not suit the problem."""
     select: Callable[[Any, Any, Round], Array]
     """(params, state, round) -> arm, an int32 in [0, arms)."""
     update: Callable[[Any, Any, Round, Array, Array], Any]
     """(params, state, round, arm, reward) -> state, of the same structure and shapes."""
     info: Callable[[Any, Any], dict[str, Array]] = no_info
     """(params, state) -> scalars to report at checkpoints."""
+
+
+def per_arm(name: str, value: ArrayLike, problem: Problem) -> Float[Array, " arms"]:
+    """A parameter of each arm, given as one number or as [arms]."""
+    shape = problem.count.shape
+    if np.ndim(value) > 0:
+        checks.check_shape(name, value, shape, "[arms]")
+    return jnp.broadcast_to(jnp.asarray(value, problem.count.dtype), shape)
+
+
+def need_data(what: str, problem: Problem) -> None:
+    """Refuse a problem without offline samples."""
+    if checks.is_concrete(problem.count) and not np.sum(np.asarray(problem.count)) > 0:
+        raise InputError(
+            f"{what} comes from offline data, and there is none; give offline or offline_count, "
+            "or use ucb"
+        )

@@ -33,7 +33,7 @@ from jaxbandit.online.arms import (
     squared_width,
 )
 from jaxbandit.online.indexing import first_argmax, put, take
-from jaxbandit.online.policies.base import Policy, Problem, Round
+from jaxbandit.online.policies.base import Policy, Problem, Round, need_data
 
 Budget = Literal["separate", "unified", "unified-moving"]
 
@@ -128,6 +128,7 @@ def oto(
 
 
 def _init(budget: Budget, params: OtOParams, problem: Problem) -> OtOState:
+    need_data("OtO's budget", problem)
     bounds = params.confidence
     width = squared_width(bounds, len(problem.count), 1, problem.horizon)
     low = lower_bounds(bounds, problem.count, problem.total, width)
@@ -144,7 +145,7 @@ def _init(budget: Budget, params: OtOParams, problem: Problem) -> OtOState:
         horizon=zero + (problem.horizon if known else 2),
         reference=best,
     )
-    upper, arm = optimism.start(bounds, problem)
+    upper, arm = optimism.start(bounds, problem.horizon, (problem.count, problem.total))
     decision = _decide(budget, account, account.spent, best, arm, take(low, arm), zero + 1)
     plays = jnp.zeros_like(low)
     return OtOState(problem.count, problem.total, low, plays, upper, best, account, decision)
@@ -170,7 +171,7 @@ def _update(
     best = Best(jnp.where(better, arm, state.best.arm), jnp.where(better, low, state.best.low))
     lows = put(state.low, arm, low)
     upper, upper_arm = optimism.pulled(
-        bounds, state.upper, round, len(state.count), arm, total / count, count
+        bounds, state.upper, round, len(state.count), arm, (count, total)
     )
 
     # sum U (LCB - gamma): earlier plays of the arm gain by its rise, this play enters.

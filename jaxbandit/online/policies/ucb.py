@@ -35,7 +35,7 @@ def ucb(confidence: Confidence | None = None) -> Policy:
 
 
 def _init(bounds: Confidence, problem: Problem) -> UCBState:
-    upper, arm = optimism.start(bounds, problem)
+    upper, arm = optimism.start(bounds, problem.horizon, (problem.count, problem.total))
     return UCBState(problem.count, problem.total, upper, arm)
 
 
@@ -48,6 +48,6 @@ def _update(
 ) -> UCBState:
     count, total = take(state.count, arm) + 1, take(state.total, arm) + reward
     upper, following = optimism.pulled(
-        bounds, state.upper, round, len(state.count), arm, total / count, count
+        bounds, state.upper, round, len(state.count), arm, (count, total)
     )
     return UCBState(put(state.count, arm, count), put(state.total, arm, total), upper, following)
