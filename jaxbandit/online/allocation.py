@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import jax
 import jax.numpy as jnp
 from jax import Array, lax
 from jaxtyping import Float
@@ -29,6 +30,7 @@ def round_down(value: Array) -> Array:
     return value * (1 - 16 * jnp.finfo(value.dtype).eps)
 
 
+@jax.jit
 def pull_limit(
     count: Float[Array, " arms"],
     gap: Float[Array, " arms"],
@@ -54,6 +56,7 @@ def pull_limit(
     return jnp.clip(jnp.floor(samples - count) + 1, 0, horizon)
 
 
+@jax.jit
 def largest_excess(
     count: Float[Array, " arms"],
     gap: Float[Array, " arms"],
@@ -86,6 +89,7 @@ def largest_excess(
     return jnp.where(most >= 1, jnp.max(pulls * excess**2, axis=0) / 4, 0)
 
 
+@jax.jit
 def largest_total(
     count: Float[Array, " arms"],
     radius: Float[Array, ""],

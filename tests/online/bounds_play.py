@@ -1,8 +1,8 @@
 """UCB, LCB and OtO on many instances at once, with rewards as bad as the confidence event allows.
 
 NumPy, float64, nothing of the package: the policies from their definitions, all bounds computed
-afresh in each round. Arrays are [runs, arms]; a run has its own arms (fewer are padded), counts,
-horizon, delta and alpha.
+afresh in each round. Arrays are [runs, arms]; a run has its own means, counts, horizon, delta and
+alpha.
 """
 
 from typing import NamedTuple
@@ -17,8 +17,6 @@ class Runs(NamedTuple):
 
     mean: np.ndarray
     count: np.ndarray
-    real: np.ndarray
-    """[runs, arms], False for padding."""
     horizon: np.ndarray
     alpha: np.ndarray
     delta: np.ndarray
@@ -34,45 +32,40 @@ class Outcome(NamedTuple):
     """Whether all means lay within their bounds in all rounds."""
 
 
-def draw(rng, runs, longest=2000, most_arms=50):
+def draw(rng, runs, arms, longest=2000):
     """Random instances, one in three with Bernoulli rewards."""
-    arms = rng.integers(2, most_arms + 1, runs)
-    k = arms.max()
-    real = np.arange(k) < arms[:, None]
+    shape = (runs, arms)
     # Few or many samples, on few or all arms; at least one.
     largest = np.exp(rng.uniform(0, np.log(3000), (runs, 1)))
-    count = np.floor(rng.uniform(0, 1, (runs, k)) ** 3 * (largest + 1))
-    count *= real & (rng.uniform(size=(runs, k)) < rng.choice([0.2, 0.7, 1.0], (runs, 1)))
-    first = rng.integers(0, arms)
+    count = np.floor(rng.uniform(0, 1, shape) ** 3 * (largest + 1))
+    count *= rng.uniform(size=shape) < rng.choice([0.2, 0.7, 1.0], (runs, 1))
+    first = rng.integers(0, arms, runs)
     count[np.arange(runs), first] = np.maximum(count[np.arange(runs), first], 1)
-    # Means a power of two apart are exact in float32; some instances have nearly equal arms.
+    # Means that float32 has exactly; in some instances all nearly equal.
     spread = 2.0 ** -rng.integers(0, 7, (runs, 1))
-    mean = np.round(rng.uniform(0, 1, (runs, k)) * spread * 2**20) / 2**20
+    mean = np.round(rng.uniform(0, 1, shape) * spread * 2**20) / 2**20
     horizon = np.floor(np.exp(rng.uniform(0, np.log(longest), runs))).astype(int)
-    best = np.where(real, mean, -1).max(axis=1, keepdims=True)
-    away = np.where(mean == best, -1.0, 1.0)
+    away = np.where(mean == mean.max(axis=1, keepdims=True), -1.0, 1.0)
     kind = rng.integers(0, 3, (runs, 1))
-    edge = np.where(kind == 0, away, away * rng.uniform(-0.2, 1, (runs, k)))
+    edge = np.where(kind == 0, away, away * rng.uniform(-0.2, 1, shape))
     edge = np.where(kind == 2, np.nan, edge)
     alpha = np.exp(rng.uniform(np.log(0.01), np.log(5), runs))
-    # Float32 has these exactly.
     delta = 2.0 ** -rng.integers(2, 16, runs)
-    return Runs(mean, count, real, horizon, alpha, delta, edge)
+    return Runs(mean, count, horizon, alpha, delta, edge)
 
 
 def play(rng, runs, policy, anytime):
     """All rounds of "ucb", "lcb" or "oto"; OtO as in the paper's algorithm 1."""
     order = np.argsort(-runs.horizon, kind="stable")
     every = len(order)
-    mean, count, real, horizon, alpha, delta, edge = (field[order] for field in runs)
-    arms = real.sum(axis=1)
-    log = np.log(arms / delta)
-    best = np.where(real, mean, -np.inf).max(axis=1)
+    mean, count, horizon, alpha, delta, edge = (field[order] for field in runs)
+    log = np.log(mean.shape[1] / delta)
+    best = mean.max(axis=1)
     samples = count.astype(float)
     offline_c = SIGMA * np.sqrt(2 * log)
     bernoulli = np.isnan(edge)
     total = samples * mean + np.where(bernoulli, 0, edge) * offline_c[:, None] * np.sqrt(samples)
-    drawn = rng.binomial(count.astype(int), mean)
+    drawn = rng.binomial(count.astype(int), np.minimum(mean, 1))
     total = np.where(bernoulli, drawn, total)
     share = count / count.sum(axis=1, keepdims=True)
     b = (offline_c[:, None] * np.sqrt(count)).sum(axis=1) / count.sum(axis=1)
@@ -90,14 +83,13 @@ def play(rng, runs, policy, anytime):
             radius = c / np.sqrt(samples[:n])
             pooled = total[:n] / samples[:n]
         seen = samples[:n] > 0
-        upper = np.where(real[:n], np.where(seen, pooled + radius, np.inf), -np.inf)
+        upper = np.where(seen, pooled + radius, np.inf)
         low[:n] = np.maximum(low[:n], np.where(seen, pooled - radius, 0))
-        masked = np.where(real[:n], low[:n], -np.inf)
         within = (low[:n] <= mean[:n] + 1e-12) & (mean[:n] <= upper + 1e-12)
-        out.event[:n] &= (within | ~real[:n]).all(axis=1)
-        u, safe = upper.argmax(axis=1), masked.argmax(axis=1)
+        out.event[:n] &= within.all(axis=1)
+        u, safe = upper.argmax(axis=1), low[:n].argmax(axis=1)
         if t == 1:
-            gamma = masked.max(axis=1) - alpha * b
+            gamma = low.max(axis=1) - alpha * b
         if policy == "oto":
             proxy[:n] = np.where(t > proxy[:n], 2 * proxy[:n], proxy[:n])
             budget = (
