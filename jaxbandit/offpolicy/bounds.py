@@ -24,6 +24,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
@@ -86,7 +87,7 @@ def single_task_bound(
     checks.check_covariance("prior_cov", prior_cov, singular=True)
     checks.check_positive("noise_std", noise_std)
     samples = _effective_samples(count, gamma, jnp.asarray(noise_std, float))
-    return _root(d, 1 / _largest_eigenvalue(prior_cov) + samples, alpha)
+    return _root(d, 1 / _largest_eigenvalue(prior_cov) + samples, check_alpha(alpha))
 
 
 def flatopo_bound(
@@ -147,7 +148,7 @@ def hieropo_bound(
         Hong et al. 2023, theorem 2.
     """
     model, samples = _tasks(model, count, gamma, optimal_gram)
-    return _two_terms(model, samples, alpha)
+    return _two_terms(model, samples, check_alpha(alpha))
 
 
 def hieropo_sparse_bound(
@@ -177,7 +178,7 @@ def hieropo_sparse_bound(
         Hong et al. 2023, theorem 2, second claim.
     """
     model, samples = _sparse_tasks(model, count, gamma)
-    return _two_terms(model, samples, alpha)
+    return _two_terms(model, samples, check_alpha(alpha))
 
 
 def hieropo_one_root_bound(
@@ -211,7 +212,7 @@ def hieropo_one_root_bound(
         InputError: as `hieropo_bound`.
     """
     model, samples = _tasks(model, count, gamma, optimal_gram)
-    return _one_root(model, samples, alpha)
+    return _one_root(model, samples, check_alpha(alpha))
 
 
 def hieropo_sparse_one_root_bound(
@@ -239,7 +240,7 @@ def hieropo_sparse_one_root_bound(
         InputError: as `hieropo_sparse_bound`.
     """
     model, samples = _sparse_tasks(model, count, gamma)
-    return _one_root(model, samples, alpha)
+    return _one_root(model, samples, check_alpha(alpha))
 
 
 # Parts.
@@ -301,16 +302,16 @@ def _effective_samples(count: ArrayLike, gamma: ArrayLike, noise_std: Array) -> 
     return jnp.where((count > 0) & (gamma > 0), gamma * count / noise_std**2, 0)
 
 
-def _two_terms(
-    model: HierarchicalGaussian, samples: _Samples, alpha: ArrayLike
-) -> SuboptimalityBound:
+@jax.jit
+def _two_terms(model: HierarchicalGaussian, samples: _Samples, alpha: Array) -> SuboptimalityBound:
     d = model.hyper_mean.shape[0]
     task = 1 / _largest_eigenvalue(model.task_cov) + samples.own
     hyper = 1 / _largest_eigenvalue(model.hyper_cov) + jnp.sum(samples.about_hyper)
     return SuboptimalityBound(_root(d, task, alpha), _root(d, hyper, alpha))
 
 
-def _one_root(model: HierarchicalGaussian, samples: _Samples, alpha: ArrayLike) -> Array:
+@jax.jit
+def _one_root(model: HierarchicalGaussian, samples: _Samples, alpha: Array) -> Array:
     m = samples.own.shape[0]
     # Sums of all but one, without a subtraction.
     others = linalg.matmul(1 - jnp.eye(m, dtype=samples.own.dtype), samples.about_hyper)
@@ -319,8 +320,8 @@ def _one_root(model: HierarchicalGaussian, samples: _Samples, alpha: ArrayLike) 
     return _root(model.hyper_mean.shape[0], 1 / prior + samples.own, alpha)
 
 
-def _root(features: int, precision: Array, alpha: ArrayLike) -> Array:
-    return check_alpha(alpha) * jnp.sqrt(4 * features / precision)
+def _root(features: int, precision: Array, alpha: Array) -> Array:
+    return alpha * jnp.sqrt(4 * features / precision)
 
 
 def _largest_eigenvalue(cov: Array) -> Array:

@@ -102,7 +102,7 @@ def task_gamma(
     stats, optimal = _checked(stats, optimal_gram)
     count = stats.count.astype(optimal.dtype)
     mean_gram = stats.gram / jnp.maximum(count, 1)[:, None, None]
-    return jnp.where(count > 0, jax.vmap(_largest_multiple)(mean_gram, optimal), 0)
+    return jnp.where(count > 0, _largest_multiples(mean_gram, optimal), 0)
 
 
 def pairwise_gamma(
@@ -218,7 +218,9 @@ def _checked(stats: TaskStatistics, optimal_gram: ArrayLike) -> tuple[TaskStatis
     return check_statistics(stats, shape[-1], optimal.dtype), optimal
 
 
-def _largest_multiple(first: Float[Array, "d d"], second: Float[Array, "d d"]) -> Float[Array, ""]:
+@jax.jit
+@jax.vmap
+def _largest_multiples(first: Float[Array, "d d"], second: Float[Array, "d d"]) -> Array:
     """The largest g with `first - g second` positive semi-definite, both that themselves."""
     # Scaled to unit diagonal, which leaves g as it is: rank is read off correlations.
     variance = jnp.diagonal(first)

@@ -44,7 +44,7 @@ def paper_alpha(features: int, delta: ArrayLike) -> Array:
     if checks.is_concrete(delta) and np.any(np.asarray(delta) > np.exp(-1) * (1 + 1e-6)):
         raise InputError(
             f"delta must be at most 1/e = 0.3679 for the paper's alpha, was {delta}: its proof "
-            "takes log(1/delta) to be at least 1, and beyond the interval is too narrow; "
+            "takes log(1/delta) to be at least 1, and beyond the intervals can be too narrow; "
             "exact_alpha takes any delta"
         )
     return jnp.sqrt(-5 * d * jnp.log(delta))

@@ -36,7 +36,7 @@ class HardInstance(NamedTuple):
     horizon: int
     """Rounds."""
     regret: Float[Array, ""]
-    """Lower bound on the expected regret; which regret, the maker says."""
+    """Lower bound on the expected regret; which regret, the maker says. 0 claims nothing."""
 
 
 def confusable_pair(
@@ -116,7 +116,7 @@ def lcb_unexplored(
     """
     known = _checked(count, horizon, confidence, sigma)
     best = jnp.argmin(known.count)
-    short = lower.lcb_unexplored_gap(known, sigma)
+    short = lower.lcb_unexplored(known, sigma).gap
     shortfall = jnp.full_like(known.count, short).at[best].set(0)
     regret = lower.lcb_minimax_regret_lower(count, horizon, confidence, sigma=sigma)
     return _short_of_ceiling(known, shortfall, regret, best, sigma)
@@ -140,7 +140,7 @@ def ucb_first_round(
     worst = jnp.argmin(known.count)
     # Arms without samples, all of them; else the one.
     bad = (known.count == 0).at[worst].set(True)
-    shortfall = bad * lower.ucb_first_round_gap(known, sigma)
+    shortfall = bad * lower.ucb_first_round(known, sigma).gap
     regret = lower.ucb_first_round_logging_regret_lower(count, confidence, sigma=sigma)
     return _short_of_ceiling(known, shortfall, regret, worst, sigma)
 
@@ -195,7 +195,7 @@ def lcb_misled(
     """
     known = _checked(count, horizon, confidence, sigma)
     worst = jnp.argmax(known.count)
-    shortfall = jnp.zeros_like(known.count).at[worst].set(lower.lcb_misled_gap(known, sigma))
+    shortfall = jnp.zeros_like(known.count).at[worst].set(lower.lcb_misled(known, sigma).gap)
     regret = lower.lcb_logging_regret_lower(count, horizon, confidence, sigma=sigma)
     return _short_of_ceiling(known, shortfall, regret, worst, sigma)
 

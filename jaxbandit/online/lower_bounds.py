@@ -7,16 +7,21 @@ Results are rounded down and never negative: where the construction does not fit
 is claimed.
 
 Three of the instances are one: all arms have the same mean and no noise, but for one arm with
-noise $\sigma$ and a mean that is $\Delta$ off. With probability $\Phi(-\kappa)$ or more, that arm's
-offline mean deceives by $\kappa \sigma / \sqrt{m_i}$; $\kappa = 3/4$ nearly maximises
-$\kappa \Phi(-\kappa)$. A policy that is deceived stays so: the radii of the others do the rest.
+noise $\sigma$ and a mean that is $\Delta$ off. With probability $\Phi(-\kappa)$ that arm's offline
+mean errs by $\kappa \sigma / \sqrt{m_i}$ or more to the wrong side; the radii of the arms add to
+that, or take from it, and where it makes up for $\Delta$ the policy is deceived. Against the
+logging policy, which plays that arm in a share w of rounds, a policy that is not deceived gains
+$w \Delta$ where one that is loses $(1 - w) \Delta$: the expected loss is
+$(\Phi(-\kappa) - w) \Delta$. Each bound takes the best $\kappa$ of a grid.
 """
 
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 from jax.typing import ArrayLike
 from jaxtyping import Float
@@ -27,10 +32,9 @@ from jaxbandit.online.allocation import round_down
 from jaxbandit.online.arms import Confidence
 from jaxbandit.online.setting import Setting, check_some, make_setting
 
-DECEPTION = 0.75
-"""kappa."""
-PROBABILITY = 0.5 * math.erfc(DECEPTION / math.sqrt(2))
-"""Phi(-kappa), 0.2266."""
+# kappa, and its Phi(-kappa).
+_KAPPA = np.arange(-4, 2.51, 0.125)
+_PROBABILITY = np.array([0.5 * math.erfc(kappa / math.sqrt(2)) for kappa in _KAPPA])
 # Where a lower bound would meet the floor, it is kept this share of the range above.
 _CLEARANCE = 2.0**-10
 
@@ -76,13 +80,12 @@ def lcb_minimax_regret_lower(
     *,
     sigma: ArrayLike = 0.5,
 ) -> Float[Array, ""]:
-    r"""LCB against the best arm, $R(T) \ge \Phi(-\kappa)\, T \Delta$ for the largest
+    r"""LCB against the best arm: $R(T) \ge \Phi(-\kappa)\, T \Delta$ for every $\kappa$ and
 
-    $\Delta \le \kappa \sigma / \sqrt{m_1} + c/\sqrt{m_1} - c/\sqrt{m_K}$, with $m_1$ the smallest
-    and $m_K$ the largest count. Arm 1 is the best and the only one with noise; deceived, LCB plays
-    arm K, whose bound only rises. For $m_1 = 0$ it does so surely, and $R(T) \ge T \Delta$ for
-    $\Delta$ up to the range less $c/\sqrt{m_K}$, which is the limit for $m_1 > 0$ too: the lower
-    bound of arm K must clear the floor.
+    $\Delta = \kappa \sigma / \sqrt{m_1} + c/\sqrt{m_1} - c/\sqrt{m_K}$, with $m_1$ the smallest and
+    $m_K$ the largest count. Arm 1 is the best and the only one with noise; deceived, LCB plays arm
+    K, whose bound only rises. $\Delta$ is below the range less $c/\sqrt{m_K}$, for the lower bound
+    of arm K must clear the floor; where $m_1 = 0$ that is all, and LCB is deceived surely.
 
     Args:
         count: [arms], offline samples, at least two arms.
@@ -101,9 +104,7 @@ def lcb_minimax_regret_lower(
         Sentenac et al. 2025, proposition 5.3; constants derived here.
     """
     known = logged_setting(count, horizon, confidence, sigma)
-    least = jnp.min(known.count)
-    probability = jnp.where(least > 0, PROBABILITY, 1)
-    return round_down(probability * known.horizon * lcb_unexplored_gap(known, sigma))
+    return round_down(known.horizon * lcb_unexplored(known, sigma).loss)
 
 
 def ucb_first_round_logging_regret_lower(
@@ -112,11 +113,12 @@ def ucb_first_round_logging_regret_lower(
     *,
     sigma: ArrayLike = 0.5,
 ) -> Float[Array, ""]:
-    r"""UCB against the logging policy, one round: $R_{log}(1) \ge \Phi(-\kappa) (1 - m_1/m) \Delta$
+    r"""UCB against the logging policy, one round: $R_{log}(1) \ge (\Phi(-\kappa) - m_1/m) \Delta$
 
-    with $\Delta = \min(R, \kappa \sigma / \sqrt{m_1} + c/\sqrt{m_1} - c/\sqrt{m_2})$, $m_1$ and
-    $m_2$ the two smallest counts. Arm 1 is the worst and the only one with noise. Without samples
-    on some arm, $R_{log}(1) = R$: all such arms are worst, and one of them is played.
+    for every $\kappa$ and $\Delta = \min(R, \kappa \sigma / \sqrt{m_1} + c/\sqrt{m_1} -
+    c/\sqrt{m_2})$, $m_1$ and $m_2$ the two smallest counts. Arm 1 is the worst and the only one
+    with noise. Without samples on some arm, $R_{log}(1) = R$: all such arms are worst, and one of
+    them is played.
 
     Args, Returns, Raises:
         As `lcb_minimax_regret_lower`; the horizon is one.
@@ -125,9 +127,7 @@ def ucb_first_round_logging_regret_lower(
         Sentenac et al. 2025, proposition 5.4; constants derived here.
     """
     known = logged_setting(count, 1, confidence, sigma)
-    least = jnp.min(known.count)
-    chance = PROBABILITY * (1 - least / jnp.sum(known.count))
-    return round_down(jnp.where(least > 0, chance, 1) * ucb_first_round_gap(known, sigma))
+    return round_down(ucb_first_round(known, sigma).loss)
 
 
 def ucb_logging_regret_lower(
@@ -177,11 +177,12 @@ def lcb_logging_regret_lower(
     *,
     sigma: ArrayLike = 0.5,
 ) -> Float[Array, ""]:
-    r"""LCB against the logging policy: $R_{log}(T) \ge \Phi(-\kappa)\, T (1 - m_K/m) \Delta$ for
+    r"""LCB against the logging policy: $R_{log}(T) \ge T (\Phi(-\kappa) - m_K/m) \Delta$ for every
 
-    $\Delta \le \kappa \sigma / \sqrt{m_K} + c/\sqrt{m_{K-1}} - c/\sqrt{m_K}$, $m_K$ and $m_{K-1}$
-    the two largest counts. Arm K is the worst and the only one with noise; deceived, LCB plays it
-    for ever. With all samples on one arm LCB is the logging policy, and the bound is 0.
+    $\kappa$ and $\Delta = \kappa \sigma / \sqrt{m_K} + c/\sqrt{m_{K-1}} - c/\sqrt{m_K}$, $m_K$ and
+    $m_{K-1}$ the two largest counts. Arm K is the worst and the only one with noise; deceived, LCB
+    plays it for ever. $\Delta$ is limited as in `lcb_minimax_regret_lower`. With all samples on one
+    arm LCB is the logging policy, and the bound is 0.
 
     Args, Returns, Raises:
         As `lcb_minimax_regret_lower`.
@@ -190,11 +191,19 @@ def lcb_logging_regret_lower(
         Sentenac et al. 2025, proposition 5.7; constants derived here.
     """
     known = logged_setting(count, horizon, confidence, sigma)
-    others = 1 - jnp.max(known.count) / jnp.sum(known.count)
-    return round_down(PROBABILITY * known.horizon * others * lcb_misled_gap(known, sigma))
+    return round_down(known.horizon * lcb_misled(known, sigma).loss)
 
 
 # Shared with the instances.
+
+
+class Deception(NamedTuple):
+    """One arm with noise."""
+
+    gap: Float[Array, ""]
+    """Delta."""
+    loss: Float[Array, ""]
+    """Expected, in a round."""
 
 
 def logged_setting(
@@ -226,30 +235,34 @@ def spreads(known: Setting, sigma: ArrayLike) -> Array:
     return jnp.where(spread <= known.limit, spread, 0)
 
 
-def lcb_unexplored_gap(known: Setting, sigma: ArrayLike) -> Array:
-    """Delta of `lcb_minimax_regret_lower`."""
+def lcb_unexplored(known: Setting, sigma: ArrayLike) -> Deception:
+    """Of `lcb_minimax_regret_lower`: the least sampled arm is best."""
     least, most = jnp.min(known.count), jnp.max(known.count)
-    gain = _noise(sigma, least) + known.first_radius * _difference(least, most)
+    noise = _errors(sigma, least)
+    gain = noise + known.first_radius * _difference(least, most)
     clear = (1 - _CLEARANCE) * known.limit - known.first_radius / jnp.sqrt(most)
-    return jnp.maximum(jnp.minimum(gain, clear), 0)
+    best = _best(jnp.minimum(gain, clear), 0)
+    surely = jnp.maximum(clear, 0)
+    return _where(least > 0, best, Deception(surely, surely))
 
 
-def ucb_first_round_gap(known: Setting, sigma: ArrayLike) -> Array:
-    """Delta of `ucb_first_round_logging_regret_lower`; the range where an arm has no samples."""
+def ucb_first_round(known: Setting, sigma: ArrayLike) -> Deception:
+    """Of `ucb_first_round_logging_regret_lower`: the least sampled arm is worst."""
     least, second = jnp.sort(known.count)[:2]
-    gain = _noise(sigma, least) + known.first_radius * _difference(least, second)
-    return jnp.minimum(gain, known.limit)
+    gain = _errors(sigma, least) + known.first_radius * _difference(least, second)
+    best = _best(jnp.minimum(gain, known.limit), least / jnp.sum(known.count))
+    return _where(least > 0, best, Deception(known.limit, known.limit))
 
 
-def lcb_misled_gap(known: Setting, sigma: ArrayLike) -> Array:
-    """Delta of `lcb_logging_regret_lower`."""
+def lcb_misled(known: Setting, sigma: ArrayLike) -> Deception:
+    """Of `lcb_logging_regret_lower`: the most sampled arm is worst."""
     second, most = jnp.sort(known.count)[-2:]
-    noise = _noise(sigma, most)
+    noise = _errors(sigma, most)
     gain = noise + known.first_radius * _difference(second, most)
-    # Deceived by `noise`, the bound of arm K must clear the floor.
-    clear = (1 - _CLEARANCE) * known.limit - known.first_radius / jnp.sqrt(most)
-    clear = jnp.minimum(clear + noise, known.limit)
-    return jnp.maximum(jnp.minimum(gain, clear), 0)
+    # With its error, the bound of that arm must clear the floor.
+    clear = (1 - _CLEARANCE) * known.limit - known.first_radius / jnp.sqrt(most) + noise
+    gap = jnp.minimum(jnp.minimum(gain, clear), known.limit)
+    return _best(gap, most / jnp.sum(known.count))
 
 
 def equalised_shortfall(known: Setting) -> tuple[Array, Array]:
@@ -258,10 +271,24 @@ def equalised_shortfall(known: Setting) -> tuple[Array, Array]:
     return share, known.first_radius / jnp.sqrt(known.count + share)
 
 
-def _noise(sigma: ArrayLike, samples: Array) -> Array:
-    return DECEPTION * jnp.asarray(sigma, samples.dtype) / jnp.sqrt(samples)
+def _errors(sigma: ArrayLike, samples: Array) -> Array:
+    """kappa sigma / sqrt(samples), of the grid; one sample at least."""
+    kappa = jnp.asarray(_KAPPA, samples.dtype)
+    return kappa * jnp.asarray(sigma, samples.dtype) / jnp.sqrt(jnp.maximum(samples, 1))
 
 
 def _difference(fewer: Array, more: Array) -> Array:
     """`1 / sqrt(fewer) - 1 / sqrt(more)`; infinite where there are no samples."""
     return jnp.where(fewer > 0, 1 / jnp.sqrt(fewer) - 1 / jnp.sqrt(more), jnp.inf)
+
+
+def _best(gap: Array, share: ArrayLike) -> Deception:
+    """The kappa with the largest `(Phi(-kappa) - share) gap`; gaps of the grid."""
+    gap = jnp.maximum(gap, 0)
+    loss = (jnp.asarray(_PROBABILITY, gap.dtype) - share) * gap
+    best = jnp.argmax(loss)
+    return Deception(gap[best], jnp.maximum(loss[best], 0))
+
+
+def _where(some: Array, first: Deception, second: Deception) -> Deception:
+    return Deception(*(jnp.where(some, a, b) for a, b in zip(first, second, strict=True)))

@@ -260,7 +260,7 @@ def test_with_the_first_rounds_delta_an_unknown_horizon_breaks_the_bounds_of_ucb
     gap = np.round(rng.uniform(0.1, 1, 200) * 1024) / 1024
     runs = bounds_play.Runs(
         mean=np.stack([0 * gap, gap], axis=1),
-        count=rng.integers(0, 5, (200, 2)).astype(float) + [0, 1],
+        count=np.stack([rng.integers(0, 5, 200), rng.integers(1, 6, 200)], axis=1),
         horizon=rng.integers(50, 500, 200),
         alpha=np.ones(200),
         delta=2.0 ** -rng.integers(2, 10, 200),
