@@ -13,6 +13,8 @@ FILES = [
     "offpolicy/test_posterior.py",
     "offpolicy/test_statistics.py",
     "offpolicy/test_properties.py",
+    "offpolicy/test_bounds.py",
+    "online/test_bounds.py",
 ]
 
 

@@ -104,8 +104,8 @@ def largest_total(
     $\max \sum_i f_i(n_i) \le \lambda T + \sum_i \max_{0 \le n \le T} (f_i(n) - \lambda n)$.
 
     The inner maxima are exact, so whatever the price the value is an upper bound; bisection finds
-    the best price to rounding. Where the $f_i$ are concave ($m_i \ge 1$, or $4c^2 \ge 3R^2$) the
-    best price gives the maximum itself; otherwise that of their concave envelopes.
+    the best to a relative 1e-8, or to rounding. Where the $f_i$ are concave ($m_i \ge 1$, or
+    $4c^2 \ge 3R^2$) it is the maximum itself; otherwise that of their concave envelopes.
 
     Args:
         count: $m_i$.

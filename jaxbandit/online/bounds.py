@@ -109,8 +109,8 @@ def ucb_minimax_regret(
     $R(T) \le \max_{\sum_i n_i = T} \sum_i n_i \min(R, 2c/\sqrt{(m_i + n_i - 1)_+})$.
 
     The last of $n_i$ pulls was made on $m_i + n_i - 1$ samples; with $m_i + n_i$ in its place this
-    would be no upper bound. Exact to rounding where all $m_i \ge 1$ or $4c^2 \ge 3R^2$, else the
-    same with concave envelopes (`allocation.largest_total`).
+    would be no upper bound. It is found to a relative 1e-8, or to rounding, where all
+    $m_i \ge 1$ or $4c^2 \ge 3R^2$; else the same with concave envelopes.
 
     Args:
         count: [arms], offline samples.
