@@ -1,6 +1,4 @@
-"""Upper bounds on regret: against brute force, against every run, and where naive ones fail."""
-
-from functools import partial
+"""Upper bounds on regret: against brute force, their shape, and messages."""
 
 import jax
 import jax.numpy as jnp
@@ -11,16 +9,10 @@ import jaxbandit as jb
 from jaxbandit.online.allocation import largest_excess
 from jaxbandit.online.setting import last_proxy, make_setting
 from tests.online import bounds_oracle as oracle
-from tests.online import bounds_play, cases
+from tests.online.bounds_cases import package
 from tests.online.bounds_oracle import Known
 
 B = jb.bounds
-
-
-def package(known):
-    return jb.confidence(
-        sigma=known.sigma, delta=known.delta, anytime=known.anytime, ceiling=known.limit
-    )
 
 
 def small_instances():
@@ -138,139 +130,6 @@ def test_excess_needs_no_search(count, gap, tight):
             expected = oracle.psi(known, 0, gap, most, c)
             actual = largest_excess(*(jnp.asarray([x], float) for x in (count, gap, c, 1, most)))
             np.testing.assert_allclose(actual, expected, rtol=tight)
-
-
-# Against runs: on every run in which the confidence event holds, every bound holds.
-
-
-@partial(jax.jit, static_argnums=0, compiler_options=cases.QUICK)
-def bounds_of(anytime, count, mean, horizon, alpha, delta):
-    """Every bound of every run."""
-
-    def one(count, mean, horizon, alpha, delta):
-        confidence = jb.confidence(delta=delta, anytime=anytime)
-        return {
-            "ucb": {
-                "regret": B.ucb_regret(count, mean, horizon, confidence),
-                "minimax": B.ucb_minimax_regret(count, horizon, confidence),
-                "logging": B.ucb_logging_regret(count, horizon, confidence),
-            },
-            "lcb": {
-                "minimax": B.lcb_minimax_regret(count, horizon, confidence),
-                "logging": B.lcb_logging_regret(count, horizon, confidence),
-            },
-            "oto": {
-                "regret": B.oto_regret(count, mean, horizon, alpha, confidence),
-                "minimax": B.oto_minimax_regret(count, horizon, alpha, confidence),
-                "logging": B.oto_logging_regret(count, horizon, alpha, confidence),
-            },
-        }
-
-    return jax.vmap(one)(count, mean, horizon, alpha, delta)
-
-
-def evaluate(runs, anytime):
-    fields = (runs.count, runs.mean, runs.horizon, runs.alpha, runs.delta)
-    out = bounds_of(anytime, *(jnp.asarray(x, float) for x in fields))
-    return jax.tree.map(lambda x: np.asarray(x, float), out)
-
-
-def check_runs(seed, runs, arms, anytime, longest):
-    """Every bound on every run; returns how many runs had the event, of how many."""
-    rng = np.random.default_rng([seed, arms, anytime])
-    instances = bounds_play.draw(rng, runs, arms, longest)
-    bounds = evaluate(instances, anytime)
-    held, closest = 0, {}
-    for policy, of_policy in bounds.items():
-        outcome = bounds_play.play(rng, instances, policy, anytime)
-        event = outcome.event
-        assert event[~np.isnan(instances.edge).any(axis=1)].all()
-        for name, bound in of_policy.items():
-            regret = outcome.logging_regret if name == "logging" else outcome.regret
-            above = regret[event] - bound[event]
-            assert (above <= 1e-9 * instances.horizon[event]).all(), (policy, name, above.max())
-            closest[policy, name] = np.max(regret[event] / np.maximum(bound[event], 1e-9))
-        held += event.sum()
-    return held, closest
-
-
-@pytest.mark.parametrize("anytime", [False, True], ids=["known", "unknown"])
-@pytest.mark.parametrize("arms", [2, 6, 50])
-def test_every_bound_holds_on_every_run_of_the_event(arms, anytime):
-    held, closest = check_runs(0, 300, arms, anytime, longest=400)
-    assert held > 850
-    # Not for being loose: some runs come near.
-    assert closest["ucb", "regret"] > 0.7
-    assert closest["lcb", "minimax"] > 0.3
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("anytime", [False, True], ids=["known", "unknown"])
-@pytest.mark.parametrize("arms", [2, 3, 4, 8, 20, 50])
-def test_every_bound_holds_on_a_hundred_thousand_runs(arms, anytime):
-    held = 0
-    for seed in range(1, 4):
-        held += check_runs(seed, 1000, arms, anytime, longest=20_000)[0]
-    assert held > 8400
-
-
-@pytest.mark.parametrize("anytime", [False, True], ids=["known", "unknown"])
-def test_the_event_is_as_probable_as_said(anytime):
-    rng = np.random.default_rng(7)
-    runs = bounds_play.draw(rng, 4000, 5, longest=50)
-    runs = runs._replace(edge=np.full_like(runs.edge, np.nan))
-    outcome = bounds_play.play(rng, runs, "ucb", anytime)
-    said = np.asarray(
-        jax.vmap(lambda t, d: B.event_probability(t, jb.confidence(delta=d, anytime=anytime)))(
-            runs.horizon, runs.delta
-        )
-    )
-    assert 0 <= said.min() < 0.2
-    assert outcome.event.mean() >= said.mean()
-
-
-# Where the naive versions fail.
-
-
-def test_with_one_sample_more_water_filling_is_no_bound():
-    # One round, two arms of four samples, both at the edge of their intervals: the worse is played.
-    known = Known(np.array([4.0, 4.0]), 1, delta=0.125, limit=10.0)
-    runs = edge_runs(known, gap=2 * known.c() / 2 * (1 - 1e-6))
-    regret = bounds_play.play(np.random.default_rng(0), runs, "ucb", False).regret[0]
-    assert regret > oracle.ucb_minimax(known, shift=0)  # n + m in place of n + m - 1
-    bound = B.ucb_minimax_regret(known.count, 1, package(known))
-    assert regret <= bound <= regret * (1 + 1e-4)
-
-
-def edge_runs(known, gap):
-    """One run of which the second arm is better by `gap`, and both ride the event's edge."""
-    return bounds_play.Runs(
-        mean=np.array([[0.0, gap]]),
-        count=known.count[None],
-        horizon=np.array([known.horizon]),
-        alpha=np.array([1.0]),
-        delta=np.array([known.delta]),
-        edge=np.array([[1.0, -1.0]]),
-    )
-
-
-def test_with_the_first_rounds_delta_an_unknown_horizon_breaks_the_bounds_of_ucb():
-    # Radii grow with the round, and the worse arm rides the edge of its interval all the way.
-    rng = np.random.default_rng(3)
-    gap = np.round(rng.uniform(0.1, 1, 200) * 1024) / 1024
-    runs = bounds_play.Runs(
-        mean=np.stack([0 * gap, gap], axis=1),
-        count=np.stack([rng.integers(0, 5, 200), rng.integers(1, 6, 200)], axis=1),
-        horizon=rng.integers(50, 500, 200),
-        alpha=np.ones(200),
-        delta=2.0 ** -rng.integers(2, 10, 200),
-        edge=np.tile([1.0, -1.0], (200, 1)),
-    )
-    outcome = bounds_play.play(rng, runs, "ucb", anytime=True)
-    assert outcome.event.all()
-    naive, ours = (evaluate(runs, anytime)["ucb"]["regret"] for anytime in (False, True))
-    assert (outcome.regret > naive * (1 + 1e-6)).mean() > 0.1
-    assert (outcome.regret <= ours).all()
 
 
 # Shape of the bounds.
