@@ -20,14 +20,14 @@ _HALVINGS = 28
 _SMALL = 7
 
 
-def round_up(value: Array) -> Array:
-    """A little more than `value`, to outweigh the rounding of a short computation."""
-    return value * (1 + 16 * jnp.finfo(value.dtype).eps)
+def round_up(value: Array, terms: int = 0) -> Array:
+    """A little more than `value`, to outweigh the rounding of a short computation or a sum."""
+    return value * (1 + (16 + terms) * jnp.finfo(value.dtype).eps)
 
 
-def round_down(value: Array) -> Array:
+def round_down(value: Array, terms: int = 0) -> Array:
     """A little less than `value`."""
-    return value * (1 - 16 * jnp.finfo(value.dtype).eps)
+    return value * (1 - (16 + terms) * jnp.finfo(value.dtype).eps)
 
 
 @jax.jit
@@ -128,7 +128,8 @@ def largest_total(
     # No marginal gain exceeds R, and few are below a quarter of c / sqrt(m + T).
     low = jnp.minimum(radius / jnp.sqrt(jnp.max(count) + horizon) / 4, limit / 2)
     low, high = lax.fori_loop(0, _HALVINGS, halve, (low, limit))
-    return jnp.minimum(round_up(jnp.minimum(dual(low), dual(high))), horizon * limit)
+    best = jnp.minimum(dual(low), dual(high))
+    return jnp.minimum(round_up(best, count.shape[0]), horizon * limit)
 
 
 def _best_response(

@@ -317,4 +317,4 @@ def _per_allowance(known: Setting, alpha: ArrayLike, excess: Array) -> Array:
 
 
 def _capped(known: Setting, bound: Array) -> Array:
-    return jnp.minimum(round_up(bound), known.horizon * known.limit)
+    return jnp.minimum(round_up(bound, known.count.shape[0]), known.horizon * known.limit)

@@ -2,9 +2,8 @@ r"""Lower bounds on the expected regret of the worst instance, and so on any upp
 
 Notation as in `jaxbandit.online.bounds`. Rewards are $\sigma$-sub-Gaussian with means in the range
 of the confidence; offline rewards are drawn anew with the rest. Each function has its instance in
-`jaxbandit.hard_instances`, on which the policy has at least this regret.
-Results are rounded down and never negative: where the construction does not fit the range, nothing
-is claimed.
+`jaxbandit.hard_instances`, on which the policy has at least this regret. Results are rounded down
+and never negative: where the construction does not fit the range, nothing is claimed.
 
 Three of the instances are one: all arms have the same mean and no noise, but for one arm with
 noise $\sigma$ and a mean that is $\Delta$ off. With probability $\Phi(-\kappa)$ that arm's offline
@@ -70,7 +69,7 @@ def minimax_regret_lower(
     checks.check_positive("sigma", sigma)
     known = make_setting(count, horizon, confidence)
     widest = jnp.max(spreads(known, sigma), initial=0)
-    return round_down(math.exp(-0.5) / 16 * known.horizon * widest)
+    return round_down(math.exp(-0.5) / 16 * known.horizon * widest, known.count.shape[0])
 
 
 def lcb_minimax_regret_lower(
@@ -167,7 +166,7 @@ def ucb_logging_regret_lower(
     gap = shortfall - jnp.min(shortfall)
     even = k * share * jnp.sum((1 / k - weight) * gap)
     beyond, loss = known.horizon - k * share, jnp.sum(weight * gap)
-    return round_down(jnp.where(fits, jnp.maximum(even - beyond * loss, 0), 0))
+    return round_down(jnp.where(fits, jnp.maximum(even - beyond * loss, 0), 0), k)
 
 
 def lcb_logging_regret_lower(
