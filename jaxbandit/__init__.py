@@ -1,5 +1,6 @@
 """jaxbandit: a JAX-accelerated simulator and inference backend for bandits that start from data."""
 
+from jaxbandit import bounds
 from jaxbandit.checks import InputError
 from jaxbandit.moments import Moments
 from jaxbandit.offpolicy.design import (
@@ -47,6 +48,7 @@ from jaxbandit.offpolicy.two_level import (
     marginal_posteriors,
     particle_log_weights,
 )
+from jaxbandit.online import hard_instances
 from jaxbandit.online.arms import Confidence, OfflineArms, confidence
 from jaxbandit.online.environments import (
     Environment,
@@ -54,6 +56,7 @@ from jaxbandit.online.environments import (
     gaussian_arms,
     reward_table,
 )
+from jaxbandit.online.hard_instances import HardInstance
 from jaxbandit.online.indexing import add_at, first_argmax, put, take
 from jaxbandit.online.policies.base import Policy, Problem, Round
 from jaxbandit.online.policies.conservative_ucb import conservative_ucb
@@ -76,6 +79,7 @@ __all__ = [
     "Confidence",
     "Environment",
     "Gaussian",
+    "HardInstance",
     "HierarchicalGaussian",
     "HyperInformation",
     "InputError",
@@ -97,6 +101,7 @@ __all__ = [
     "add_record",
     "bernoulli_arms",
     "bernoulli_laplace",
+    "bounds",
     "confidence",
     "conservative_ucb",
     "draw_from_model",
@@ -111,6 +116,7 @@ __all__ = [
     "flat_posteriors",
     "flatopo",
     "gaussian_arms",
+    "hard_instances",
     "hieropo",
     "hyper_information",
     "hyper_posterior",

@@ -13,6 +13,10 @@ FILES = [
     "offpolicy/test_posterior.py",
     "offpolicy/test_statistics.py",
     "offpolicy/test_properties.py",
+    "offpolicy/test_bounds.py",
+    "offpolicy/test_bounds_runs.py",
+    "online/test_bounds.py",
+    "online/test_bounds_runs.py",
 ]
 
 

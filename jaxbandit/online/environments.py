@@ -58,13 +58,13 @@ def gaussian_arms(mean: ArrayLike, std: ArrayLike) -> Environment:
 
     Args:
         mean: [arms].
-        std: [] or [arms], positive.
+        std: [] or [arms], at least 0; an arm with 0 always gives its mean.
 
     Raises:
-        InputError: not a vector, not finite, or a std that is not positive.
+        InputError: not a vector, not finite, or a std that is negative.
     """
     mean = _arms("mean", mean)
-    checks.check_positive("std", std)
+    checks.check_not_negative("std", std)
     std = jnp.broadcast_to(jnp.asarray(std, mean.dtype), mean.shape)
     return Environment((mean, std), mean, _gaussian)
 

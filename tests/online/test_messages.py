@@ -124,8 +124,11 @@ BAD = {
     "mean empty": (lambda: jb.bernoulli_arms([]), r"mean must have at least one arm, was empty"),
     "mean a matrix": (lambda: jb.bernoulli_arms([[0.5]]), r"mean must have shape \[arms\]"),
     "normal mean infinite": (lambda: jb.gaussian_arms([np.inf], 1), r"mean must be finite"),
-    "std zero": (lambda: jb.gaussian_arms([0.0, 1.0], [1.0, 0.0]), r"std must be positive"),
-    "std NaN": (lambda: jb.gaussian_arms([0.0], np.nan), r"std must be positive, was nan"),
+    "std negative": (
+        lambda: jb.gaussian_arms([0.0, 1.0], [1.0, -0.5]),
+        r"std must not be negative, was \[1\.0, -0\.5\]",
+    ),
+    "std NaN": (lambda: jb.gaussian_arms([0.0], np.nan), r"std must not be negative, was nan"),
     "table empty": (
         lambda: jb.reward_table(np.zeros((0, 3))),
         r"table must have rows and arms, has shape \(0, 3\)",

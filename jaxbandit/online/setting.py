@@ -1,0 +1,134 @@
+"""What a bound on regret is told: offline counts, a horizon, constants; checked, as arrays."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+from jax.typing import ArrayLike
+from jaxtyping import Float
+
+from jaxbandit import checks
+from jaxbandit.checks import InputError
+from jaxbandit.online import arms
+from jaxbandit.online.arms import Confidence, budget_per_round, squared_width
+
+
+class Setting(NamedTuple):
+    """One instance, but for its means."""
+
+    count: Float[Array, " arms"]
+    """Offline samples."""
+    horizon: Float[Array, ""]
+    """T."""
+    square: Float[Array, ""]
+    """c^2 in the last round; a radius is c over the root of the samples."""
+    radius: Float[Array, ""]
+    """c in the last round."""
+    first_radius: Float[Array, ""]
+    """c in the first round."""
+    unit: Float[Array, ""]
+    """b, of OtO's budget; not a number without offline data."""
+    limit: Float[Array, ""]
+    """R: ceiling less floor."""
+    confidence: Confidence
+
+
+def make_setting(
+    count: ArrayLike, horizon: ArrayLike, confidence: Confidence | None = None
+) -> Setting:
+    """Checked arguments, and what follows from them.
+
+    Raises:
+        InputError: count that is not [arms] or is negative, horizon below one.
+    """
+    checks.check_shape("count", count, (None,), "[arms]")
+    k = np.shape(count)[0]
+    if k == 0:
+        raise InputError("count must have at least one arm, was empty")
+    checks.check_not_negative("count", count)
+    confidence = confidence or arms.confidence()
+    rounds = check_horizon(horizon)
+    number = jnp.asarray(count, rounds.dtype)
+    square, first, unit, limit = (
+        jnp.asarray(value, rounds.dtype)
+        for value in (
+            squared_width(confidence, k, rounds, rounds),
+            squared_width(confidence, k, 1, rounds),
+            budget_per_round(confidence, number, rounds),
+            confidence.ceiling - confidence.floor,
+        )
+    )
+    return Setting(
+        number, rounds, square, jnp.sqrt(square), jnp.sqrt(first), unit, limit, confidence
+    )
+
+
+def gaps(known: Setting, mean: ArrayLike) -> Float[Array, " arms"]:
+    """What each arm's mean falls short of the best.
+
+    Raises:
+        InputError: mean that is not [arms], not finite or outside the range.
+    """
+    checks.check_shape("mean", mean, known.count.shape, "[arms]")
+    checks.check_finite("mean", mean)
+    low, high = known.confidence.floor, known.confidence.ceiling
+    mean = jnp.asarray(mean, known.count.dtype)
+    if checks.is_concrete(mean, low, high) and not np.all((mean >= low) & (mean <= high)):
+        raise InputError(
+            f"mean must lie in the range of the confidence, [{low}, {high}], was "
+            f"{np.asarray(mean)}; give floor= and ceiling= to jaxbandit.confidence"
+        )
+    return jnp.max(mean) - mean
+
+
+def mean_radius(known: Setting) -> Float[Array, ""]:
+    """The logging policy's mean radius in the first round, the sum of (m_i/m) c / sqrt(m_i)."""
+    return known.first_radius * jnp.sum(jnp.sqrt(known.count)) / jnp.sum(known.count)
+
+
+def last_proxy(known: Setting) -> Float[Array, ""]:
+    """OtO's H in the last round: the horizon, or the power of two from 2 on that reaches it."""
+    if known.confidence.anytime is None:
+        return known.horizon
+    # The reference implementation doubles two rounds late. frexp is exact where log2 is not.
+    fraction, exponent = jnp.frexp(known.horizon - 2 * known.confidence.lagged)
+    exponent = jnp.where(fraction == 0.5, exponent - 1, exponent)
+    return jnp.maximum(2, jnp.ldexp(jnp.ones_like(known.horizon), exponent))
+
+
+def check_horizon(horizon: ArrayLike) -> Float[Array, ""]:
+    """The horizon as a floating number, at least one."""
+    if checks.is_concrete(horizon):
+        value = np.asarray(horizon)
+        if not np.all((value >= 1) & np.isfinite(value)):
+            raise InputError(f"horizon must be at least 1 round, was {horizon}")
+    return jnp.asarray(horizon, float)
+
+
+def check_some(count: ArrayLike) -> None:
+    """At least one offline sample."""
+    if checks.is_concrete(count) and not np.any(np.asarray(count) > 0):
+        raise InputError(
+            "count must not be all zero: without offline data there is no logging policy, and OtO "
+            "has no budget; upper bounds of UCB and LCB against the best arm need none"
+        )
+
+
+def check_oto(count: ArrayLike, alpha: ArrayLike, confidence: Confidence | None) -> None:
+    """Offline data, an alpha, and where `confidence` is given, a budget that bounds are known for.
+
+    Raises:
+        InputError: no samples, a negative alpha, the preset "reference".
+    """
+    check_some(count)
+    checks.check_not_negative("alpha", alpha)
+    if confidence is None or not checks.is_concrete(confidence.lagged):
+        return
+    if np.any(np.asarray(confidence.lagged) > 0):
+        raise InputError(
+            'confidence must have preset "paper" for this bound: the budget of "reference" is '
+            "another, for which only oto_logging_regret is known"
+        )
