@@ -56,6 +56,7 @@ from jaxbandit.online.environments import (
     gaussian_arms,
     reward_table,
 )
+from jaxbandit.online.grid import Grid, grid
 from jaxbandit.online.hard_instances import HardInstance
 from jaxbandit.online.indexing import add_at, first_argmax, put, take
 from jaxbandit.online.policies.base import Policy, Problem, Round
@@ -69,8 +70,9 @@ from jaxbandit.online.policies.moss import moss
 from jaxbandit.online.policies.oto import oto
 from jaxbandit.online.policies.thompson import thompson_bernoulli, thompson_gaussian
 from jaxbandit.online.policies.ucb import ucb
+from jaxbandit.online.results import PolicyResult, SimulationResult
 from jaxbandit.online.rollout import Trajectory, rollout
-from jaxbandit.online.simulate import PolicyResult, SimulationResult, simulate
+from jaxbandit.online.simulate import simulate
 
 __version__ = "0.1.0.dev0"
 
@@ -79,6 +81,7 @@ __all__ = [
     "Confidence",
     "Environment",
     "Gaussian",
+    "Grid",
     "HardInstance",
     "HierarchicalGaussian",
     "HyperInformation",
@@ -116,6 +119,7 @@ __all__ = [
     "flat_posteriors",
     "flatopo",
     "gaussian_arms",
+    "grid",
     "hard_instances",
     "hieropo",
     "hyper_information",

@@ -11,7 +11,6 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import Array, lax
 from jaxtyping import Float, Int
 
@@ -68,9 +67,9 @@ def world_axes(*, drawn: bool, redraw: bool) -> World:
 
 
 def play_tile(
-    policy: Policy, reward: Any, world: World, axes: World, ends: tuple[int, ...]
+    policy: Policy, reward: Any, world: World, axes: World, ends: Int[Array, " checkpoints"]
 ) -> Seen:
-    """Play all rounds up to the last of `ends`, and report at each of them.
+    """Play all rounds up to the last of `ends` or the horizon, and report at each of them.
 
     Args:
         policy: what plays.
@@ -142,7 +141,8 @@ def play_tile(
         )
         return carry, report_all(policy.params, world, carry)
 
-    segments = np.asarray([(0, *ends[:-1]), ends], np.int32)
-    (_, tally), seen = lax.scan(to_checkpoint, carry, tuple(segments))
+    ends = jnp.minimum(ends, world.horizon.astype(ends.dtype))
+    starts = jnp.concatenate([jnp.zeros_like(ends[:1]), ends[:-1]])
+    (_, tally), seen = lax.scan(to_checkpoint, carry, (starts, ends))
     pulls = jnp.moveaxis(tally.pulls, carry_axes[1].pulls, 0)
     return Seen(pulls=pulls, **jax.tree.map(lambda leaf: jnp.swapaxes(leaf, 0, 1), seen))

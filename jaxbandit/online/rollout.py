@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
+from jax.typing import ArrayLike
 from jaxtyping import Float, Int, UInt32
 
 from jaxbandit import checks, draws
@@ -115,16 +116,39 @@ def offline_arrays(
     Raises:
         InputError: wrong shapes, negative counts, or totals that no such rewards can have.
     """
-    arms = environment.mean.shape[0]
+    arms = environment.mean.shape[-1]
     if offline is None:
         return jnp.zeros(arms, dtype), jnp.zeros(arms, dtype)
     for name, value in zip(("offline.count", "offline.total"), offline, strict=True):
-        checks.check_shape(name, value, (arms,), "[arms]")
+        _check_arms(name, value, arms)
         checks.check_finite(name, value)
+    if np.shape(offline.count) != np.shape(offline.total):
+        raise InputError(
+            f"offline.count {np.shape(offline.count)} and offline.total {np.shape(offline.total)} "
+            "must have the same shape"
+        )
     checks.check_not_negative("offline.count", offline.count)
     if checks.is_concrete(offline.count, offline.total):
         _check_totals(np.asarray(offline.count), np.asarray(offline.total), environment)
     return jnp.asarray(offline.count, dtype), jnp.asarray(offline.total, dtype)
+
+
+def check_offline_count(count: ArrayLike, environment: Environment, dtype: Any) -> Array:
+    """Counts as an array.
+
+    Raises:
+        InputError: wrong shapes, negative counts.
+    """
+    _check_arms("offline_count", count, environment.mean.shape[-1])
+    checks.check_not_negative("offline_count", count)
+    return jnp.asarray(count, dtype)
+
+
+def _check_arms(name: str, value: Any, arms: int) -> None:
+    if np.ndim(value) == 2:
+        checks.check_shape(name, value, (None, arms), "[cells, arms]")
+    else:
+        checks.check_shape(name, value, (arms,), "[arms]")
 
 
 def _check_totals(count: np.ndarray, total: np.ndarray, environment: Environment) -> None:
@@ -135,8 +159,8 @@ def _check_totals(count: np.ndarray, total: np.ndarray, environment: Environment
     # Sums of rewards round; a thousandth of a percent is beyond that.
     off = (count > 0) & ((mean < low - 1e-5 * abs(low)) | (mean > high + 1e-5 * abs(high)))
     if np.any(off):
-        arm = int(np.argmax(off))
+        at = tuple(np.argwhere(off)[0])
         raise InputError(
-            f"offline.total of arm {arm} must come from rewards in [{low:g}, {high:g}], was "
-            f"{total[arm]:g} for {count[arm]:g} samples; give sums of rewards of this environment"
+            f"offline.total of arm {at[-1]} must come from rewards in [{low:g}, {high:g}], was "
+            f"{total[at]:g} for {count[at]:g} samples; give sums of rewards of this environment"
         )

@@ -12,7 +12,7 @@ import pytest
 import jaxbandit as jb
 from jaxbandit import draws, tiles
 from jaxbandit.keys import Purpose, purpose_key, run_key
-from jaxbandit.online import environments, simulate
+from jaxbandit.online import environments, simulate, validation
 from tests.online.cases import QUICK
 
 KEY = jax.random.key(8)
@@ -192,7 +192,7 @@ def test_checkpoints_change_no_number_at_common_rounds(out):
 
 def test_default_checkpoints_lead_to_the_horizon():
     for horizon in (1, 2, 199, 200, 201, 2000, 300_000):
-        ends = simulate._check_checkpoints(None, horizon)
+        ends = validation.check_checkpoints(None, horizon)
         assert ends[-1] == horizon
         assert min(horizon, 190) <= len(ends) <= 200
         assert all(a < b for a, b in zip((0, *ends), ends, strict=False))

@@ -105,6 +105,9 @@ def oto(
     With a confidence that has `anytime=True` the horizon is taken as unknown: radii use
     `delta / t^2`, the horizon is a doubling proxy, and the budget's unit keeps its first value.
 
+    Diagnostics: `lcb_rounds`; `ucb_share`, the share of rounds so far in which it played the UCB
+    arm as such; `budget`, B of the round to come.
+
     At alpha = 0 OtO is LCB only while the UCB arm's lower bound never exceeds the best offline one
     (for example while some arm has no data); remark 4.4 of the paper claims it always.
 
@@ -124,7 +127,7 @@ def oto(
     if budget not in _FUNCTIONS:
         raise InputError(f"budget must be one of {', '.join(_FUNCTIONS)}, was {budget!r}")
     params = OtOParams(jnp.asarray(alpha, float), confidence or arms.confidence())
-    return Policy(params, *_FUNCTIONS[budget], _info)
+    return Policy(params, *_FUNCTIONS[budget])
 
 
 def _init(budget: Budget, params: OtOParams, problem: Problem) -> OtOState:
@@ -235,12 +238,15 @@ def _decide(
     )
 
 
-def _info(params: OtOParams, state: OtOState) -> dict[str, Array]:
-    return {"lcb_rounds": state.account.lcb_rounds, "budget": state.decision.budget}
+def _info(budget: Budget, params: OtOParams, state: OtOState) -> dict[str, Array]:
+    lcb_rounds = state.account.lcb_rounds
+    rounds = jnp.sum(state.plays) + (lcb_rounds if budget == "separate" else 0)
+    share = 1 - lcb_rounds / jnp.maximum(rounds, 1)
+    return {"lcb_rounds": lcb_rounds, "ucb_share": share, "budget": state.decision.budget}
 
 
 # Built once, so that policies built alike share their functions and so their program.
-_FUNCTIONS: dict[str, tuple[Any, Any, Any]] = {
-    name: (partial(_init, name), _select, partial(_update, name))
+_FUNCTIONS: dict[str, tuple[Any, Any, Any, Any]] = {
+    name: (partial(_init, name), _select, partial(_update, name), partial(_info, name))
     for name in ("separate", "unified", "unified-moving")
 }

@@ -1,0 +1,77 @@
+"""Policies or environments that differ in their numbers only, played as one grid of cells."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxbandit.checks import InputError
+from jaxbandit.online.environments import Environment
+from jaxbandit.online.policies.base import Policy
+
+
+class Grid(NamedTuple):
+    """One item a cell; made by `grid`."""
+
+    item: Any
+    """A Policy or an Environment whose arrays have a leading axis, cells."""
+    cells: int
+
+
+def grid(items: Sequence[Policy] | Sequence[Environment]) -> Grid:
+    """Several policies, or several environments, as one that `simulate` takes in a single program.
+
+    Args:
+        items: built by the same function, with other numbers of the same shapes.
+
+    Raises:
+        InputError: no items, items that are not of one kind, or numbers of different shapes.
+
+    >>> import jaxbandit as jb
+    >>> jb.grid([jb.oto(alpha=alpha) for alpha in (0.1, 0.2, 0.5)]).cells
+    3
+    """
+    each: list[Any] = list(items)
+    if not each or not all(isinstance(item, Policy | Environment) for item in each):
+        raise InputError("grid takes a list of policies or a list of environments")
+    first = _functions(each[0])
+    shapes = jax.tree.map(jnp.shape, _arrays(each[0]))
+    for index, item in enumerate(each):
+        if _functions(item) != first:
+            raise InputError(
+                f"grid takes items that differ in their numbers only, but item {index} has other "
+                "functions than item 0; give other kinds under names of their own"
+            )
+        if jax.tree.map(jnp.shape, _arrays(item)) != shapes:
+            raise InputError(
+                f"grid takes items with numbers of the same shapes, but those of item {index} "
+                "differ from those of item 0"
+            )
+    stacked = jax.tree.map(
+        lambda *leaves: jnp.asarray(np.stack([np.asarray(leaf) for leaf in leaves])),
+        *(_arrays(item) for item in each),
+    )
+    item = each[0]._replace(**stacked)
+    if isinstance(item, Environment):
+        item = item._replace(low=min(e.low for e in each), high=max(e.high for e in each))
+    return Grid(item, len(each))
+
+
+def cell(item: Any, index: Any) -> Any:
+    """One cell of stacked arrays."""
+    return jax.tree.map(lambda leaf: leaf[index], item)
+
+
+def _arrays(item: Policy | Environment) -> dict[str, Any]:
+    if isinstance(item, Policy):
+        return {"params": item.params}
+    return {"params": item.params, "mean": item.mean}
+
+
+def _functions(item: Policy | Environment) -> Any:
+    functions = item[1:] if isinstance(item, Policy) else (item.reward,)
+    return functions, jax.tree.structure(_arrays(item))

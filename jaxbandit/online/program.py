@@ -1,0 +1,154 @@
+"""The engine's program for a tile of runs of a simulation: worlds, policies and cells."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import Array, lax
+
+from jaxbandit import tiles
+from jaxbandit.keys import Purpose, purpose_key, run_key
+from jaxbandit.online import play
+from jaxbandit.online.environments import Environment, offline_totals
+from jaxbandit.online.grid import cell
+from jaxbandit.online.policies.base import Policy
+from jaxbandit.online.rollout import game_keys
+from jaxbandit.online.validation import describe
+
+
+class InCells(NamedTuple):
+    """Which parts of the world have a leading axis, cells."""
+
+    environment: bool
+    offline: bool
+    horizon: bool
+
+
+class Static(NamedTuple):
+    """What a program is compiled for, beside shapes."""
+
+    functions: tuple[tuple[str, Policy, bool], ...]
+    """Name, policy without its params, and whether those have cells."""
+    environment: Any
+    """The reward function, or the function that draws the environment."""
+    drawn: bool
+    logged: bool
+    """Whether there is offline data."""
+    cells: int
+    in_cells: InCells
+    curves: bool
+
+
+class World(NamedTuple):
+    """What policies play in, as the user gave it; any part may have a leading axis, cells."""
+
+    environment: Any
+    """(params, mean), or None where drawn."""
+    count: Array
+    total: Array | None
+    """None where drawn anew in each run."""
+    horizon: Array
+
+
+class Inputs(NamedTuple):
+    """Its arrays."""
+
+    params: tuple[Any, ...]
+    world: World
+    ends: Array
+    """[checkpoints]."""
+
+
+def play_runs(static: Static, root: Array, runs: Array, inputs: Inputs) -> tiles.TileOutput:
+    """Play a tile."""
+    keys = jax.vmap(lambda run: run_key(root, run))(runs)
+    reward = static.environment
+    if static.drawn:
+        reward = describe(static.environment, root).reward
+    axes = play.world_axes(drawn=static.drawn, redraw=inputs.world.total is None)
+    whole = any(static.in_cells)
+    shared = None if whole else _world(static, inputs.world, keys, axes, reward)
+
+    def play_cell(index: Array, grids: bool) -> dict[str, play.Seen]:
+        world = shared
+        if world is None:
+            world = _world(static, _cell_of_world(static, inputs.world, index), keys, axes, reward)
+        seen = {}
+        for (name, policy, in_cells), params in zip(static.functions, inputs.params, strict=True):
+            if grids == (whole or in_cells):
+                policy = policy._replace(params=cell(params, index) if in_cells else params)
+                seen[name] = play.play_tile(policy, reward, world, axes, inputs.ends)
+        return seen
+
+    played = play_cell(jnp.int32(0), grids=False)
+    if whole or any(in_cells for _, _, in_cells in static.functions):
+        # One cell after another, so that each runs as it would alone, to its own horizon.
+        by_cell = lax.map(lambda index: play_cell(index, grids=True), jnp.arange(static.cells))
+        played |= jax.tree.map(lambda leaf: jnp.swapaxes(leaf, 0, 1), by_cell)
+    averaged, kept = {}, {}
+    for name, _, _ in static.functions:
+        seen = played[name]
+        averaged[name] = seen._asdict() | {"pulls": seen.pulls.astype(seen.regret.dtype)}
+        if not static.logged:
+            del averaged[name]["logging_regret"]
+        kept[name] = {"regret": seen.regret[..., -1], "reward": seen.reward[..., -1]}
+        if static.curves:
+            kept[name]["curves"] = seen.regret
+    names = list(averaged)
+    differences = {
+        (a, b): _less(averaged[a]["regret"], averaged[b]["regret"])
+        for i, a in enumerate(names)
+        for b in names[i + 1 :]
+    }
+    return tiles.TileOutput((averaged, differences), kept)
+
+
+def _less(first: Array, second: Array) -> Array:
+    """The difference of [runs, checkpoints] and [runs, cells, checkpoints], either way round."""
+    rank = max(first.ndim, second.ndim)
+    first, second = (x if x.ndim == rank else x[:, None] for x in (first, second))
+    return first - second
+
+
+def _cell_of_world(static: Static, world: World, index: Array) -> World:
+    in_cells = static.in_cells
+    return World(
+        environment=cell(world.environment, index) if in_cells.environment else world.environment,
+        count=world.count[index] if in_cells.offline else world.count,
+        total=cell(world.total, index) if in_cells.offline else world.total,
+        horizon=world.horizon[index] if in_cells.horizon else world.horizon,
+    )
+
+
+def _world(static: Static, inputs: World, keys: Array, axes: play.World, reward: Any) -> play.World:
+    if static.drawn:
+
+        def draw(key: Array) -> tuple[Any, Array]:
+            return static.environment(purpose_key(key, Purpose.INSTANCE))[:2]
+
+        params, mean = jax.vmap(draw, out_axes=-1)(keys)
+    else:
+        params, mean = inputs.environment
+    world = play.World(
+        horizon=inputs.horizon,
+        environment=params,
+        mean=mean,
+        count=inputs.count,
+        total=inputs.total,
+        keys=jax.vmap(game_keys, out_axes=-1)(keys),
+    )
+    if inputs.total is None:
+        world = world._replace(total=_draw_offline(keys, world, axes, reward))
+    return world
+
+
+def _draw_offline(keys: Array, world: play.World, axes: play.World, reward: Any) -> Array:
+    def totals(key: Array, params: Any, mean: Array) -> Array:
+        data = jax.random.key_data(purpose_key(key, Purpose.OFFLINE_REWARDS))
+        return offline_totals(Environment(params, mean, reward), data, world.count)
+
+    return jax.vmap(totals, in_axes=(0, axes.environment, axes.mean), out_axes=-1)(
+        keys, world.environment, world.mean
+    )
