@@ -57,6 +57,7 @@ def rollout(
     key = root_key(key)
     count, total = offline_arrays(offline, environment, environment.mean.dtype)
     problem = Problem(count, total, jnp.asarray(horizon, count.dtype))
+    policy.check(policy.params, problem)
     game = Game(policy, environment, problem, game_keys(key))
 
     def step(state: Any, number: Array) -> tuple[Any, tuple[Array, Array, dict[str, Array]]]:

@@ -65,11 +65,11 @@ def check_policy(name: str, policy: Policy, problem: Problem) -> None:
         raise InputError(f"policy {name!r} must be a Policy, was {type(policy).__name__}")
     params = policy.params
     try:
-        # A closure, so that init sees values and may refuse them.
-        state = jax.eval_shape(lambda: policy.init(params, problem))
+        policy.check(params, problem)
+        state = jax.eval_shape(policy.init, params, problem)
     except InputError as error:
         raise InputError(f"policy {name!r}: {error}") from None
-    key = jax.eval_shape(lambda: jax.random.key(0))
+    key = jax.eval_shape(jax.random.key, 0)
     number = jax.ShapeDtypeStruct((), jnp.int32)
     round: Any = Round(cast(Any, number), problem.horizon, key)
     arm = jax.eval_shape(policy.select, params, state, round)

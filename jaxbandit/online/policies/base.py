@@ -47,20 +47,27 @@ def no_info(params: Any, state: Any) -> dict[str, Array]:
     return {}
 
 
+def no_check(params: Any, problem: Problem) -> None:
+    """Of a policy that suits any problem."""
+    del params, problem
+
+
 class Policy(NamedTuple):
     """A policy for one run; see `jaxbandit.ucb` for an example."""
 
     params: Any
     """Pytree of arrays."""
     init: Callable[[Any, Problem], Any]
-    """(params, problem) -> state, a pytree of arrays. Where values are known, raises `InputError`
-    for params that do not suit the problem."""
+    """(params, problem) -> state, a pytree of arrays."""
     select: Callable[[Any, Any, Round], Array]
     """(params, state, round) -> arm, an int32 in [0, arms)."""
     update: Callable[[Any, Any, Round, Array, Array], Any]
     """(params, state, round, arm, reward) -> state, of the same structure and shapes."""
     info: Callable[[Any, Any], dict[str, Array]] = no_info
     """(params, state) -> scalars to report at checkpoints."""
+    check: Callable[[Any, Problem], None] = no_check
+    """(params, problem) -> None. Called with values, before anything is compiled; raises
+    `InputError` for params that do not suit the problem."""
 
 
 def per_arm(name: str, value: ArrayLike, problem: Problem) -> Float[Array, " arms"]:

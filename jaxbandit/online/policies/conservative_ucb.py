@@ -92,11 +92,14 @@ def conservative_ucb(alpha: ArrayLike = 0.1, confidence: Confidence | None = Non
     """
     checks.check_not_negative("alpha", alpha)
     params = ConservativeParams(jnp.asarray(alpha, float), confidence or arms.confidence())
-    return Policy(params, _init, _select, _update, _info)
+    return Policy(params, _init, _select, _update, _info, _check)
+
+
+def _check(params: ConservativeParams, problem: Problem) -> None:
+    need_data("conservative UCB's baseline", problem)
 
 
 def _init(params: ConservativeParams, problem: Problem) -> ConservativeState:
-    need_data("conservative UCB's baseline", problem)
     bounds, count = params.confidence, problem.count
     width = squared_width(bounds, len(count), 1, problem.horizon)
     low = lower_bounds(bounds, count, problem.total, width)

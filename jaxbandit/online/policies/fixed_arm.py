@@ -11,7 +11,7 @@ from jax.typing import ArrayLike
 
 from jaxbandit import checks
 from jaxbandit.checks import InputError
-from jaxbandit.online.policies.base import Policy, Problem, Round
+from jaxbandit.online.policies.base import Policy, Problem, Round, no_info
 
 
 class FixedArmParams(NamedTuple):
@@ -30,13 +30,17 @@ def fixed_arm(arm: ArrayLike) -> Policy:
         InputError: arm not a whole number of at least 0 or, once the arms are known, beyond them.
     """
     checks.check_whole("arm", arm, minimum=0)
-    return Policy(FixedArmParams(jnp.asarray(arm, jnp.int32)), _init, _select, _update)
+    params = FixedArmParams(jnp.asarray(arm, jnp.int32))
+    return Policy(params, _init, _select, _update, no_info, _check)
 
 
-def _init(params: FixedArmParams, problem: Problem) -> tuple[()]:
+def _check(params: FixedArmParams, problem: Problem) -> None:
     arms = len(problem.count)
     if checks.is_concrete(params.arm) and np.any(np.asarray(params.arm) >= arms):
         raise InputError(f"arm must be below {arms}, the number of arms, was {params.arm}")
+
+
+def _init(params: FixedArmParams, problem: Problem) -> tuple[()]:
     return ()
 
 

@@ -25,7 +25,7 @@ from jaxbandit.online import arms, optimism
 from jaxbandit.online.arms import Confidence
 from jaxbandit.online.indexing import put, take
 from jaxbandit.online.optimism import Upper
-from jaxbandit.online.policies.base import Policy, Problem, Round, per_arm
+from jaxbandit.online.policies.base import Policy, Problem, Round, no_info, per_arm
 
 
 class MinUCBParams(NamedTuple):
@@ -71,7 +71,11 @@ def min_ucb(bias_bound: ArrayLike, confidence: Confidence | None = None) -> Poli
     if checks.is_concrete(bias_bound) and not np.all(np.asarray(bias_bound) >= 0):
         raise InputError(f"bias_bound must be at least 0, or infinite, was {bias_bound}")
     params = MinUCBParams(jnp.asarray(bias_bound, float), confidence or arms.confidence())
-    return Policy(params, _init, _select, _update)
+    return Policy(params, _init, _select, _update, no_info, _check)
+
+
+def _check(params: MinUCBParams, problem: Problem) -> None:
+    per_arm("bias_bound", params.bias_bound, problem)
 
 
 def _init(params: MinUCBParams, problem: Problem) -> MinUCBState:

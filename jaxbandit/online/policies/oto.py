@@ -127,11 +127,14 @@ def oto(
     if budget not in _FUNCTIONS:
         raise InputError(f"budget must be one of {', '.join(_FUNCTIONS)}, was {budget!r}")
     params = OtOParams(jnp.asarray(alpha, float), confidence or arms.confidence())
-    return Policy(params, *_FUNCTIONS[budget])
+    return Policy(params, *_FUNCTIONS[budget], _check)
+
+
+def _check(params: OtOParams, problem: Problem) -> None:
+    need_data("OtO's budget", problem)
 
 
 def _init(budget: Budget, params: OtOParams, problem: Problem) -> OtOState:
-    need_data("OtO's budget", problem)
     bounds = params.confidence
     width = squared_width(bounds, len(problem.count), 1, problem.horizon)
     low = lower_bounds(bounds, problem.count, problem.total, width)

@@ -20,7 +20,7 @@ from jax.typing import ArrayLike
 from jaxbandit import checks, draws
 from jaxbandit.checks import InputError
 from jaxbandit.online.indexing import fence, first_argmax, put, runs_last, take
-from jaxbandit.online.policies.base import Policy, Problem, Round, per_arm
+from jaxbandit.online.policies.base import Policy, Problem, Round, no_info, per_arm
 
 
 class BernoulliParams(NamedTuple):
@@ -75,7 +75,9 @@ def thompson_bernoulli(successes: ArrayLike = 1.0, failures: ArrayLike = 1.0) ->
     checks.check_positive("successes", successes)
     checks.check_positive("failures", failures)
     params = BernoulliParams(jnp.asarray(successes, float), jnp.asarray(failures, float))
-    return Policy(params, _bernoulli_init, _bernoulli_select, _bernoulli_update)
+    return Policy(
+        params, _bernoulli_init, _bernoulli_select, _bernoulli_update, no_info, _check_successes
+    )
 
 
 def thompson_gaussian(
@@ -104,15 +106,17 @@ def thompson_gaussian(
     return Policy(params, _gaussian_init, _gaussian_select, _gaussian_update)
 
 
+def _check_successes(params: BernoulliParams, problem: Problem) -> None:
+    count, total = problem.count, problem.total
+    if checks.is_concrete(count, total) and not np.all((total >= 0) & (total <= count)):
+        raise InputError(
+            "thompson_bernoulli is for rewards in [0, 1], but offline.total is not between 0 "
+            "and offline.count; rescale the rewards, or use thompson_gaussian"
+        )
+
+
 def _bernoulli_init(params: BernoulliParams, problem: Problem) -> BernoulliSamples:
     count, total = problem.count, problem.total
-    if checks.is_concrete(count, total):
-        good = (np.asarray(total) >= 0) & (np.asarray(total) <= np.asarray(count))
-        if not np.all(good):
-            raise InputError(
-                "thompson_bernoulli is for rewards in [0, 1], but offline.total is not between 0 "
-                "and offline.count; rescale the rewards, or use thompson_gaussian"
-            )
     return BernoulliSamples(
         per_arm("successes", params.successes, problem) + total,
         per_arm("failures", params.failures, problem) + (count - total),
