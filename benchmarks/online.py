@@ -142,7 +142,7 @@ def grid(size: str) -> list[float]:
             row += [_short(one), _short(many), _ratio(many, one)]
             row += [*map(_short, theirs), _ratio(one, theirs[0]), _ratio(many, theirs[1])]
             row += [_short(slow), _ratio(one, slow)]
-            _print_row(row + ["-" if z is None else f"{z:+.1f}" for z in (z_numba, z_loop)])
+            _print_row([*row, _signed(z_numba), _signed(z_loop)])
     print(f"\njaxbandit's calls with one thread used at most {max(cores):.2f} cores.")
     for name, seconds in compiled.items():
         print(f"numba compiles {name} in {seconds:.1f} s, for all cells.")
@@ -192,9 +192,10 @@ def against_pymab(runs: int) -> list[float]:
     score = _score(ours["1"].result, peer[""].result)
     one, all_cores = (horizon * many.runs / timing.best / 1e6 for timing in ours.values())
     theirs = horizon * runs / peer[""].best / 1e6
-    _print_row(["runs", "jaxbandit 1 thread", "all", f"pymab, {runs} runs", "ratio 1", "z"], True)
-    rates = [_short(one), _short(all_cores), _short(theirs), _ratio(one, theirs)]
-    _print_row([many.runs, *rates, f"{score:+.1f}"])
+    columns = ["jaxbandit 1 thread", "all", f"pymab, {runs} runs", "its cores", "ratio 1", "z"]
+    _print_row(columns, header=True)
+    rates = [_short(one), _short(all_cores), _short(theirs), f"{peer[''].cores:.1f}"]
+    _print_row([*rates, _ratio(one, theirs), _signed(score)])
     return [score]
 
 
@@ -296,6 +297,11 @@ def _score(ours: np.ndarray, theirs: np.ndarray | None) -> float | None:
 
 def _short(rate: float | None) -> str:
     return "-" if rate is None else f"{rate:.3g}"
+
+
+def _signed(score: float | None) -> str:
+    """`=` where all runs of both have the same regret."""
+    return "-" if score is None else "=" if score == 0 else f"{score:+.1f}"
 
 
 def _ratio(ours: float, theirs: float | None) -> str:
