@@ -143,7 +143,8 @@ def grid(size: str) -> list[float]:
             row += [*map(_short, theirs), _ratio(one, theirs[0]), _ratio(many, theirs[1])]
             row += [_short(slow), _ratio(one, slow)]
             _print_row([*row, _signed(z_numba), _signed(z_loop)])
-    print(f"\njaxbandit's calls with one thread used at most {max(cores):.2f} cores.")
+    if max(cores) > 0:
+        print(f"\njaxbandit's calls with one thread used at most {max(cores):.2f} cores.")
     for name, seconds in compiled.items():
         print(f"numba compiles {name} in {seconds:.1f} s, for all cells.")
     left = [cell for cell in cells if cell not in chosen]
