@@ -128,8 +128,8 @@ def to_index(word: UInt32[Array, "*n"], size: int) -> Int32[Array, "*n"]:
 
 @jax.jit
 def threefry(
-    key: KeyWords, first: UInt32[Array, "*n"], second: UInt32[Array, "*n"]
-) -> tuple[UInt32[Array, "*n"], UInt32[Array, "*n"]]:
+    key: KeyWords, first: UInt32[Array, "*#n"], second: UInt32[Array, "*#n"]
+) -> tuple[UInt32[Array, "*#n"], UInt32[Array, "*#n"]]:
     """The threefry2x32 hash of pairs of words, 20 rounds."""
     schedule = (key[0], key[1], key[0] ^ key[1] ^ jnp.uint32(0x1BD11BDA))
     first, second = first + schedule[0], second + schedule[1]

@@ -4,6 +4,7 @@ import doctest
 import importlib
 import inspect
 import pkgutil
+import re
 import subprocess
 import sys
 
@@ -78,6 +79,18 @@ def test_some_doctests_are_found():
     finder = doctest.DocTestFinder()
     module = importlib.import_module("jaxbandit.offpolicy.posterior")
     assert any(test.examples for test in finder.find(module))
+
+
+def test_the_readme_runs(root_directory):
+    text = (root_directory / "README.md").read_text()
+    blocks = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    assert len(blocks) == 3
+    code = re.sub(r"\bruns=[\d_]+", "runs=8", "".join(blocks))  # They only have to run.
+    assert code.count("runs=8") == 2
+    names = {"__name__": "readme"}
+    exec(compile(code, "README.md", "exec"), names)
+    assert set(names["out"]) == {"mine", "ucb", "lcb", "oto"}
+    assert names["action"].shape == (10, 100)
 
 
 # Export: a program for every kind of device, made on this one.

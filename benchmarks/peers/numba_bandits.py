@@ -12,7 +12,7 @@ import numpy as np
 from numba import njit, prange
 
 F = np.float32
-_FM = {"nnan", "nsz", "contract", "arcp"}
+_FM = {"nnan", "nsz"}  # Lets max vectorise, rounds nothing differently; more gains 7 % at most.
 GROUP = (
     16  # 8 to 32 measured: 16 is best or within 6 % at K = 100, within 26 % at K = 1000 (32 there)
 )
@@ -223,30 +223,25 @@ oto_parallel = _make(1, True)
 oto_unknown_parallel = _make(2, True)
 
 
-def problem(K, T, runs, delta=None, alpha=0.2, m_each=200, seed=0):
-    """Instance 1 (K = 20) and its like: the first half of the arms sampled, means 0.5 and 0.25."""
-    half = max(1, K // 2)
-    mean = np.full(K, 0.25, F)
-    mean[:half] = 0.5
-    count0 = np.zeros(K, F)
-    count0[:half] = m_each
-    rng = np.random.default_rng(seed)
-    total0 = rng.binomial(count0.astype(int), mean, size=(runs, K)).astype(F)
-    delta = 1 / T**2 if delta is None else delta
-    sigma = 0.5
-    b = np.sum(
-        count0[:half] / count0.sum() * sigma * np.sqrt(2 * np.log(K / delta) / count0[:half])
+def play(policy, setting, threads):
+    """Pulls, [runs, arms], in `setting`, on one thread or, where `threads` is not 1, on all."""
+    function = {
+        "UCB": (ucb, ucb_parallel),
+        "OtO": (oto, oto_parallel),
+        "OtO, unknown horizon": (oto_unknown, oto_unknown_parallel),
+    }[policy][threads != 1]
+    total = np.broadcast_to(setting.total, (setting.runs, len(setting.total)))
+    pulls = np.empty(total.shape, np.int32)
+    alpha_budget, floor = F(setting.alpha_budget), F(0)
+    function(
+        1,
+        setting.mean,
+        setting.count,
+        total,
+        setting.radius,
+        alpha_budget,
+        floor,
+        setting.horizon,
+        pulls,
     )
-    t = np.maximum(np.arange(T + 1), 1)
-    fixed = np.full(T + 1, sigma * np.sqrt(2 * np.log(K / delta)), F)
-    moving = (sigma * np.sqrt(2 * (np.log(K / delta) + 2 * np.log(t)))).astype(F)
-    return dict(
-        mean=mean,
-        count0=count0,
-        total0=total0,
-        fixed=fixed,
-        moving=moving,
-        alpha_b=F(alpha * b),
-        floor=F(0),
-        T=T,
-    )
+    return pulls

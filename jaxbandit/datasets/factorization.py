@@ -128,7 +128,7 @@ def factorize(
 class _Blocks(NamedTuple):
     """Records sorted by row (a user, or a movie) in blocks of one row each."""
 
-    row: Int[Array, "chunks*blocks"]
+    row: Int[Array, " all_blocks"]
     partner: Int[Array, "chunks blocks width"]
     record: Int[Array, "chunks blocks width"]
     present: Bool[Array, "chunks blocks width"]  # false where padded

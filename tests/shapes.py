@@ -1,0 +1,58 @@
+"""Shapes in annotations, checked while tests run: a type checker for jaxtyping's import hook.
+
+Hints with shapes are checked, in signatures and in the fields of the named tuples there. Others are
+left to pyright.
+"""
+
+from __future__ import annotations
+
+import inspect
+from functools import cache
+from types import UnionType
+from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
+
+import jax
+from beartype import beartype
+from beartype.door import is_bearable
+from beartype.vale import Is
+from jaxtyping import AbstractArray
+
+
+def checked(function: Any) -> Any:
+    """The function, which refuses what does not have the shapes of its annotations."""
+    hints = {name: _with_fields(hint) for name, hint in function.__annotations__.items()}
+    function.__annotations__ = {name: hint for name, hint in hints.items() if hint is not None}
+    return beartype(function)
+
+
+def _with_fields(hint: Any) -> Any:
+    """A hint that looks into named tuples too; None where there is no shape in it."""
+    if inspect.isclass(hint) and issubclass(hint, AbstractArray):
+        return hint
+    if fields := _fields(hint):
+        return Annotated[hint, Is[lambda value: _fit(value, fields)]]
+    parts = {part: _with_fields(part) for part in get_args(hint) if not isinstance(part, list)}
+    if get_origin(hint) in (tuple, dict, Union, UnionType) and any(parts.values()):
+        args = tuple(parts[part] or part for part in get_args(hint))
+        origin = get_origin(hint)
+        return Union[args] if origin in (Union, UnionType) else origin[args]  # noqa: UP007
+    return None
+
+
+def _fit(value: Any, fields: dict[str, Any]) -> bool:
+    parts = ((getattr(value, name), hint) for name, hint in fields.items())
+    # `jax.eval_shape` puts shapes where arrays will be.
+    return all(isinstance(x, jax.ShapeDtypeStruct) or is_bearable(x, hint) for x, hint in parts)
+
+
+@cache
+def _fields(hint: Any) -> dict[str, Any]:
+    """Fields of a named tuple that have shapes."""
+    if not (inspect.isclass(hint) and issubclass(hint, tuple) and hasattr(hint, "_fields")):
+        return {}
+    try:
+        hints = get_type_hints(hint)
+    except NameError:  # A type that is imported for pyright alone; such tuples hold no shapes.
+        return {}
+    parts = {name: _with_fields(part) for name, part in hints.items()}
+    return {name: part for name, part in parts.items() if part is not None}
