@@ -35,7 +35,11 @@ def _with_fields(hint: Any) -> Any:
     if inspect.isclass(hint) and issubclass(hint, AbstractArray):
         return hint
     if fields := _fields(hint):
-        return Annotated[hint, Is[lambda value: _fit(value, fields)]]
+
+        def fits(value: Any) -> bool:
+            return _fit(value, fields)
+
+        return Annotated[hint, Is[fits]]
     if get_origin(hint) in (Union, UnionType) and set(map(_array, get_args(hint))) >= _ARRAY_LIKE:
         return None
     parts = {part: _with_fields(part) for part in get_args(hint) if not isinstance(part, list)}
