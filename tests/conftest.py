@@ -9,8 +9,9 @@ import pytest
 
 from tests import shapes
 
-# Before the package is imported. A name, because the code it compiles to is cached under it.
-jaxtyping.install_import_hook("jaxbandit", f"{shapes.__name__}.checked")
+if shapes.SWITCH in os.environ:
+    # Before the package is imported.
+    jaxtyping.install_import_hook("jaxbandit", f"{shapes.__name__}.checked")
 
 
 @pytest.fixture(scope="session")
@@ -23,14 +24,6 @@ def x64() -> bool:
 def rtol(x64) -> float:
     """Normwise relative error that posteriors may have."""
     return 1e-10 if x64 else 1e-4
-
-
-@pytest.fixture
-def shapes_unchecked():
-    """Bad input gets as far as it does outside of tests."""
-    jaxtyping.config.update("jaxtyping_disable", True)
-    yield
-    jaxtyping.config.update("jaxtyping_disable", False)
 
 
 @pytest.fixture(scope="session")

@@ -1,7 +1,8 @@
 """Shapes in annotations, checked while tests run: a type checker for jaxtyping's import hook.
 
-Hints with shapes are checked, in signatures and in the fields of the named tuples there. Others are
-left to pyright.
+Hints with shapes are checked, in signatures and in the fields of the named tuples there. Those of
+`ArrayLike` are not: users may give lists and integers, functions look at them for themselves, and
+their messages are tested. Types without shapes are left to pyright.
 """
 
 from __future__ import annotations
@@ -12,10 +13,14 @@ from types import UnionType
 from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
 
 import jax
+import numpy as np
 from beartype import beartype
 from beartype.door import is_bearable
 from beartype.vale import Is
 from jaxtyping import AbstractArray
+
+SWITCH = "JAXBANDIT_TEST_SHAPES"
+"""Environment variable that turns it on in a process of tests."""
 
 
 def checked(function: Any) -> Any:
@@ -30,13 +35,26 @@ def _with_fields(hint: Any) -> Any:
     if inspect.isclass(hint) and issubclass(hint, AbstractArray):
         return hint
     if fields := _fields(hint):
-        return Annotated[hint, Is[lambda value: _fit(value, fields)]]
+
+        def fits(value: Any) -> bool:
+            return _fit(value, fields)
+
+        return Annotated[hint, Is[fits]]
+    if get_origin(hint) in (Union, UnionType) and set(map(_array, get_args(hint))) >= _ARRAY_LIKE:
+        return None
     parts = {part: _with_fields(part) for part in get_args(hint) if not isinstance(part, list)}
     if get_origin(hint) in (tuple, dict, Union, UnionType) and any(parts.values()):
         args = tuple(parts[part] or part for part in get_args(hint))
         origin = get_origin(hint)
         return Union[args] if origin in (Union, UnionType) else origin[args]  # noqa: UP007
     return None
+
+
+_ARRAY_LIKE = {jax.Array, np.ndarray}
+
+
+def _array(hint: Any) -> Any:
+    return getattr(hint, "array_type", None)
 
 
 def _fit(value: Any, fields: dict[str, Any]) -> bool:

@@ -8,8 +8,6 @@ import pytest
 
 import jaxbandit as jb
 
-pytestmark = pytest.mark.usefixtures("shapes_unchecked")
-
 LOG = {"task": np.array([0, 1]), "feature": np.eye(2), "reward": np.ones(2)}
 MODEL = jb.HierarchicalGaussian(np.zeros(2), np.eye(2), np.eye(2), 1.0)
 STATS = jb.empty_statistics(3, 2)

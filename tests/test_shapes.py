@@ -1,8 +1,11 @@
-"""Shapes in annotations are checked, by `tests.shapes`, in every function of the package."""
+"""Shapes in annotations are checked by `tests.shapes`, in a process of their own."""
 
 from __future__ import annotations
 
 import inspect
+import os
+import subprocess
+import sys
 from typing import NamedTuple
 
 import jax
@@ -15,9 +18,33 @@ from jaxtyping import Float
 import jaxbandit as jb
 from jaxbandit import linalg
 from jaxbandit.online.policies.base import Problem
+from tests import shapes
 from tests.shapes import checked
 
+CHECKED = shapes.SWITCH in os.environ
+PARTS = [
+    "test_shapes.py",
+    "test_package.py::test_doctests",
+    "test_linalg.py",
+    "offpolicy/test_policy.py",
+    "online/test_policies.py",
+]
 
+
+@pytest.mark.skipif(CHECKED, reason="this process checks already")
+def test_shapes_are_as_annotated(root_directory, environment):
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-n", "0", "-p", "no:cacheprovider"]
+        + [str(root_directory / "tests" / part) for part in PARTS],
+        cwd=root_directory,
+        env=environment | {shapes.SWITCH: "1", "PYTHONWARNINGS": "default"},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-1000:]
+
+
+@pytest.mark.skipif(not CHECKED, reason="runs in the process above")
 def test_a_wrong_shape_is_caught_in_the_package():
     linalg.cholesky(jnp.eye(3))
     with pytest.raises(jaxtyping.TypeCheckError, match="matrix"):
@@ -28,7 +55,8 @@ def test_a_wrong_shape_is_caught_in_the_package():
         jb.ucb().init(jb.confidence(), Problem(jnp.ones(3), jnp.ones(2), jnp.float32(9)))
 
 
-def test_it_is_not_caught_where_tests_ask_for_what_users_see(shapes_unchecked):
+def test_what_users_hand_over_gets_as_far_as_outside_of_tests():
+    assert jb.effective_sample_size([0, 0]) == 2
     with pytest.raises(jb.InputError, match="action must have shape"):
         jb.suboptimality(jnp.ones(2), jnp.ones((3, 4, 2)), jnp.zeros(2, int))
 

@@ -7,8 +7,6 @@ import pytest
 
 import jaxbandit as jb
 
-pytestmark = pytest.mark.usefixtures("shapes_unchecked")
-
 KEY = jax.random.key(0)
 ARMS = jb.bernoulli_arms([0.25, 0.5, 0.75])
 DATA = jb.OfflineArms([4, 0, 9], [1, 0, 5])
