@@ -11,7 +11,17 @@ from typing import Literal
 
 from jaxbandit.checks import InputError
 
-FigureName = Literal["hieropo-fig2", "hieropo-fig3", "oto-fig3", "oto-fig4", "oto-fig7", "oto-fig8"]
+FigureName = Literal[
+    "hieropo-fig2",
+    "hieropo-fig3",
+    "oto-fig1",
+    "oto-fig2",
+    "oto-tables",
+    "oto-fig3",
+    "oto-fig4",
+    "oto-fig7",
+    "oto-fig8",
+]
 
 
 def main() -> None:

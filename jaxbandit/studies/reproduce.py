@@ -1,4 +1,4 @@
-"""Computing figures and writing them: CSV, PNG and a JSON record each."""
+"""Computing figures and writing them: CSV, PNG and a JSON record each, tables as Markdown too."""
 
 from __future__ import annotations
 
@@ -52,7 +52,8 @@ def reproduce_figures(
         _write(name, figure, settings, out, seconds)
         for line in figure.findings:
             console.print(f"  {line}", markup=False)
-        console.print(f"  {seconds:.1f} s; wrote {out / name}.csv, .png, .json", markup=False)
+        endings = ".csv, .png, .json" + (", .md" if figure.markdown is not None else "")
+        console.print(f"  {seconds:.1f} s; wrote {out / name}{endings}", markup=False)
 
 
 @contextmanager
@@ -81,6 +82,9 @@ def _write(name: str, figure: FigureResult, settings: Settings, out: Path, secon
     csv, png, record = (out / f"{name}.{ending}" for ending in ("csv", "png", "json"))
     with _whole(csv) as path:
         figure.table.write_csv(path)
+    if figure.markdown is not None:
+        with _whole(out / f"{name}.md") as path:
+            path.write_text(figure.markdown)
     with _whole(png) as path:
         figure.picture.savefig(path, dpi=160, format="png")
     entry = {
