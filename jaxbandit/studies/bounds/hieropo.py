@@ -62,6 +62,7 @@ def study(options: Hieropo, reporter: Reporter) -> FigureResult:
             (design, jnp.asarray(list(alphas.values()))),
             runs=options.runs,
             width=_TILE_WIDTH,
+            written_out=True,
             progress=reporter.progress(f"{tasks} tasks"),
         )
         kept = jax.tree.map(lambda x, bad=out.non_finite: np.delete(x, bad, axis=0), out.kept)
