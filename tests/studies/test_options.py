@@ -22,7 +22,13 @@ def test_values(read):
     text = 'means = [1, 0.5]\ncounts = [3, 0]\nhorizons = 7\nruns = 9\nout = "there"\nquiet = true'
     got = read(text, Oto(seed=3))
     assert got == Oto(
-        means=(1.0, 0.5), counts=(3, 0), horizons=(7,), runs=9, seed=3, out=Path("there"), quiet=True
+        means=(1.0, 0.5),
+        counts=(3, 0),
+        horizons=(7,),
+        runs=9,
+        seed=3,
+        out=Path("there"),
+        quiet=True,
     )
     assert all(type(mean) is float for mean in got.means)
 

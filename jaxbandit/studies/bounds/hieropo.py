@@ -74,10 +74,11 @@ def study(options: Hieropo, reporter: Reporter) -> FigureResult:
                 lost = {name: value[:, which] for name, value in here["lost"].items()}
                 rows += _rows(fixed, lost, here["unit"], alpha, delta)
                 if width == "paper":
+                    widths = (alpha, alphas[delta, "exact"])
                     slack.append(
                         cell
                         | {"delta": delta}
-                        | steps(options.features, delta, lost["HierOPO"], here["unit"])
+                        | steps(options.features, delta, widths, lost["HierOPO"], here["unit"])
                     )
     table = pl.DataFrame(rows, infer_schema_length=None)
     facts = {"slack": slack, "task": "the first"}
@@ -212,7 +213,11 @@ def _rows(
 
 
 def steps(
-    features: int, delta: float, lost: np.ndarray, unit: dict[str, np.ndarray]
+    features: int,
+    delta: float,
+    widths: tuple[float, float],
+    lost: np.ndarray,
+    unit: dict[str, np.ndarray],
 ) -> dict[str, float]:
     r"""Theorem 2 over the quantile of suboptimality, as a product of the proof's steps.
 
@@ -222,8 +227,7 @@ def steps(
     $\sqrt{5 d \log(1/\delta)}$, `exact_alpha`, and the $1 - \delta$ quantile over runs of the width
     that the intervals needed.
     """
-    log = -np.log(delta)
-    paper, exact = (float(_alpha(width, features, delta)) for width in WIDTHS)
+    (paper, exact), log = widths, -np.log(delta)
     tail = float(np.sqrt(features + 2 * np.sqrt(features * log) + 2 * log))
     needed = measures.quantile(unit["needed"], 1 - delta).estimate
     reached = measures.quantile(lost, 1 - delta).estimate
