@@ -48,7 +48,7 @@ def test_values(read):
     ],
 )
 def test_refused(read, text, words):
-    with pytest.raises(InputError, match="study.toml") as error:
+    with pytest.raises(InputError, match=r"study\.toml") as error:
         read(text, Hieropo())
     assert words in str(error.value)
 

@@ -290,4 +290,17 @@ def _findings(table: pl.DataFrame) -> list[str]:
             f"{'confirmed' if falls else 'NOT confirmed'}: the {column.replace('_', ' ')} falls "
             f"with {against}"
         )
-    return lines
+    return lines + list(_against_flat(table))
+
+
+def _against_flat(table: pl.DataFrame) -> Iterator[str]:
+    """Whether the bounds, like the policies, tell HierOPO from FlatOPO."""
+    keys = ["tasks", "records", "delta", "width"]
+    flat = table.filter(pl.col("bound_name") == "flat").select(*keys, flat="bound")
+    for name in ("theorem 2", "one root"):
+        both = table.filter(pl.col("bound_name") == name).join(flat, on=keys)
+        below = int((both["bound"] < both["flat"]).sum())
+        yield (
+            f"{'confirmed' if below == len(both) else 'NOT confirmed'}: the bound of HierOPO "
+            f"({name}) is below that of FlatOPO (in {below} of {len(both)} cells)"
+        )

@@ -6,6 +6,7 @@ import time
 
 import polars as pl
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from jaxbandit.checks import check_count
@@ -60,7 +61,7 @@ def _printed(table: pl.DataFrame, keys: list[str]) -> Table:
         bound, mean, reached, low, high, ratio = (_text(row[name]) for name in _NUMBERS)
         share, least, most = (f"{row[name]:.4f}" for name in _COVERAGE)
         shown.add_row(
-            *(_text(row[key]) for key in keys),
+            *(escape(_text(row[key])) for key in keys),
             *(bound, mean, reached, f"{low}-{high}", ratio, share, f"{least}-{most}"),
         )
     return shown
