@@ -129,13 +129,13 @@ def test_offline_bounds_are_ordered(offline):
 
 
 def test_a_run_is_what_the_library_computes():
-    """One run of two tasks of three, of three records a task of forty, step by step."""
-    alpha, records = 2.0, (3, 40)
+    """One run of two tasks of three, of 12 records a task of forty, step by step."""
+    alpha, records = 2.0, (12, 40)
     design = check_design(jb.synthetic_design(tasks=2, max_tasks=3, contexts=20))
     key = run_key(jax.random.key(7), 5)
     got = hieropo._run(key, design, jnp.asarray([alpha]), records)
     instance = design.draw_instance(purpose_key(key, Purpose.INSTANCE), design)
-    log = jb.draw_log(key, design, instance, 6)
+    log = jb.draw_log(key, design, instance, 24)
     contexts = design.draw_features(purpose_key(key, Purpose.CONTEXTS), design, (20, 5))
     stats = jb.task_statistics(log, tasks=2)
     theta, model = instance.task_parameter[:2], design.model
@@ -146,6 +146,7 @@ def test_a_run_is_what_the_library_computes():
     optimal = jnp.stack([jb.bounds.optimal_gram(one, contexts) for one in theta])
     gammas = jb.bounds.task_gamma(stats, optimal)
     gamma = jb.bounds.smallest_gamma(gammas, stats.count)
+    assert 0 < gamma < 0.9 * max(gammas)
     bound = jb.bounds.hieropo_bound(model, stats.count, gamma, optimal, 1.0)
     unit = {name: float(value[0]) for name, value in got["unit"].items()}
     np.testing.assert_allclose(unit["task"], bound.task[0], rtol=1e-3)

@@ -10,13 +10,14 @@ import numpy as np
 import polars as pl
 
 from jaxbandit import bounds
-from jaxbandit.checks import InputError
+from jaxbandit.checks import InputError, check_count, check_not_negative
 from jaxbandit.online.arms import Confidence, check_probability, confidence
 from jaxbandit.online.environments import bernoulli_arms
 from jaxbandit.online.policies.base import Policy
 from jaxbandit.online.policies.lcb import lcb
 from jaxbandit.online.policies.oto import oto
 from jaxbandit.online.policies.ucb import ucb
+from jaxbandit.online.setting import check_some
 from jaxbandit.online.simulate import simulate
 from jaxbandit.studies.bounds import measures, plots
 from jaxbandit.studies.bounds.options import Oto
@@ -28,16 +29,7 @@ Variant = tuple[str, float | None, float]
 
 def study(options: Oto, reporter: Reporter) -> FigureResult:
     """Every bound at every horizon, alpha and delta, with the regret of the runs."""
-    if len(options.means) != len(options.counts):
-        raise InputError(
-            f"means and counts must be of the same arms, were {len(options.means)} and "
-            f"{len(options.counts)}"
-        )
-    for name in ("horizons", "alphas", "delta"):
-        if not getattr(options, name):
-            raise InputError(f"{name} must have at least one value, was empty")
-    for delta in options.delta:
-        check_probability("delta", delta)
+    _check(options)
     rows: list[dict[str, Any]] = []
     slack: list[dict[str, Any]] = []
     for horizon in options.horizons:
@@ -63,6 +55,24 @@ def study(options: Oto, reporter: Reporter) -> FigureResult:
     return FigureResult(
         table, plots.regret(table, options.delta[0]), _findings(table), {"slack": slack}, document
     )
+
+
+def _check(options: Oto) -> None:
+    for name in ("means", "horizons", "alphas", "delta"):
+        if not getattr(options, name):
+            raise InputError(f"{name} must have at least one value, was empty")
+    if len(options.means) != len(options.counts):
+        raise InputError(
+            f"means and counts must be of the same arms, were {len(options.means)} and "
+            f"{len(options.counts)}"
+        )
+    check_some(np.array(options.counts))
+    for name in ("counts", "alphas"):
+        check_not_negative(name, np.array(getattr(options, name)))
+    for horizon in options.horizons:
+        check_count("horizons", horizon)
+    for delta in options.delta:
+        check_probability("delta", delta)
 
 
 def constants(delta: float, horizon: int) -> Confidence:
@@ -132,11 +142,15 @@ def _slack(
     yield {
         "horizon": horizon,
         "delta": delta,
-        "any instance / this one": minimax / instance,
-        "estimates at the edge / at their means": instance / centred,
-        "the rest / quantile": centred / reached if reached > 0 else None,
-        "quantile / mean": reached / float(np.mean(regret)),
+        "any instance / this one": _over(minimax, instance),
+        "estimates at the edge / at their means": _over(instance, centred),
+        "the rest / quantile": _over(centred, reached),
+        "quantile / mean": _over(reached, float(np.mean(regret))),
     }
+
+
+def _over(first: float, second: float) -> float | None:
+    return first / second if second > 0 else None
 
 
 def _document(slack: list[dict[str, Any]]) -> str:
