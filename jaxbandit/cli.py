@@ -1,4 +1,4 @@
-"""The command line: `jaxbandit reproduce`, `jaxbandit info`.
+"""The command line: `jaxbandit reproduce`, `jaxbandit bounds`, `jaxbandit info`.
 
 Exit status 0 on success, 1 on a failure with a one-line reason, 2 on bad usage.
 """
@@ -10,13 +10,25 @@ from pathlib import Path
 from typing import Literal
 
 from jaxbandit.checks import InputError
+from jaxbandit.studies.bounds.options import Hieropo, Oto, load
 
-FigureName = Literal["hieropo-fig2", "hieropo-fig3", "oto-fig3", "oto-fig4", "oto-fig7", "oto-fig8"]
+FigureName = Literal[
+    "hieropo-fig2",
+    "hieropo-fig3",
+    "oto-fig1",
+    "oto-fig2",
+    "oto-tables",
+    "oto-fig3",
+    "oto-fig4",
+    "oto-fig7",
+    "oto-fig8",
+]
 
 
 def main() -> None:
     """Entry point of `jaxbandit`: runs a command and exits with its status."""
     try:
+        from tyro.conf import OmitArgPrefixes, OmitSubcommandPrefixes
         from tyro.extras import subcommand_cli_from_dict
     except ModuleNotFoundError:
         sys.exit(
@@ -24,9 +36,10 @@ def main() -> None:
         )
     try:
         subcommand_cli_from_dict(
-            {"reproduce": reproduce, "info": info},
+            {"reproduce": reproduce, "bounds": bounds, "info": info},
             prog="jaxbandit",
             description="Bandits that start from data: simulate, compare, reproduce.",
+            config=(OmitArgPrefixes, OmitSubcommandPrefixes),
         )
     except (InputError, OSError) as error:
         print(f"jaxbandit: {' '.join(str(error).split())}", file=sys.stderr)
@@ -70,6 +83,26 @@ def reproduce(
 
     settings = Settings(runs, seed, confidence, movielens, rank, clusters, tasks)
     reproduce_figures(figures, settings, out, quiet=quiet)
+
+
+def bounds(study: Hieropo | Oto) -> None:
+    """Hold the papers' bounds against simulation: a CSV, a PNG, a JSON record and a table of slack.
+
+    Args:
+        study: which paper's.
+    """
+    from jaxbandit.studies.bounds.run import run_study
+
+    if study.file is not None:
+        import tyro
+
+        # Read again, now with the file's values where no flag is given.
+        name = type(study).__name__.lower()
+        defaults = load(study.file, type(study)())
+        study = tyro.cli(
+            type(study), default=defaults, args=sys.argv[3:], prog=f"jaxbandit bounds {name}"
+        )
+    run_study(study)
 
 
 def info() -> None:

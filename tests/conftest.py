@@ -1,6 +1,8 @@
 """What all tests share: how exact the precision in use has to be, and how to start a process."""
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import jax
@@ -36,3 +38,20 @@ def root_directory() -> Path:
 def environment() -> dict[str, str]:
     """Environment of a process in which warnings are errors too."""
     return dict(os.environ) | {"PYTHONWARNINGS": "error"}
+
+
+@pytest.fixture(scope="session")
+def jaxbandit(root_directory, environment):
+    """The command line, as a process."""
+
+    def call(*arguments):
+        return subprocess.run(
+            [sys.executable, "-m", "jaxbandit", *map(str, arguments)],
+            cwd=root_directory,
+            env=environment | {"PYTHONWARNINGS": "default"},
+            capture_output=True,
+            text=True,
+            timeout=300,
+        )
+
+    return call

@@ -2,8 +2,6 @@
 
 import csv
 import json
-import subprocess
-import sys
 
 import pytest
 
@@ -17,21 +15,6 @@ FIGURE2 = [
     "suboptimality_sem",
     "runs",
 ]
-
-
-@pytest.fixture(scope="module")
-def jaxbandit(root_directory, environment):
-    def call(*arguments):
-        return subprocess.run(
-            [sys.executable, "-m", "jaxbandit", *map(str, arguments)],
-            cwd=root_directory,
-            env=environment | {"PYTHONWARNINGS": "default"},
-            capture_output=True,
-            text=True,
-            timeout=300,
-        )
-
-    return call
 
 
 @pytest.fixture(scope="module")
@@ -73,7 +56,17 @@ def test_picture_and_record(figure2):
 
 
 @pytest.mark.parametrize(
-    "arguments", [("reproduce", "hieropo-fig9"), ("reproduce", "--no-such"), ("dance",), ()]
+    "arguments",
+    [
+        ("reproduce", "hieropo-fig9"),
+        ("reproduce", "--no-such"),
+        ("bounds",),
+        ("bounds", "ucb"),
+        ("bounds", "oto", "--tasks", 5),
+        ("bounds", "oto", "--horizons", "long"),
+        ("dance",),
+        (),
+    ],
 )
 def test_bad_usage(jaxbandit, arguments):
     done = jaxbandit(*arguments)
@@ -115,3 +108,69 @@ def test_info(jaxbandit):
     assert done.returncode == 0
     assert "jaxlib: " in done.stdout
     assert "devices: " in done.stdout
+
+
+def test_figures_without_runs(jaxbandit, tmp_path):
+    done = jaxbandit("reproduce", "oto-tables", "--out", tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        f"oto-tables.{ending}" for ending in ("csv", "json", "md", "png")
+    ]
+    assert "confirmed: every lower bound is below its upper bound" in done.stdout
+    with open(tmp_path / "oto-tables.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert list(rows[0]) == ["table", "data", "horizon", "policy", "lower", "upper"]
+    assert len(rows) == 2 * 3 * 3 * 2
+    assert (tmp_path / "oto-tables.md").read_text().count("\n| ") == 2 * (1 + 3 * 2)
+
+
+def test_bounds(jaxbandit, tmp_path):
+    (tmp_path / "study.toml").write_text(
+        "means = [0.3, 0.6]\ncounts = [20, 4]\nhorizons = [10]\nalphas = [1]\nruns = 7\nseed = 4"
+    )
+    out = tmp_path / "out"
+    file = tmp_path / "study.toml"
+    done = jaxbandit("bounds", "oto", "--file", file, "--horizons", 5, 200, "--out", out)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    assert "every bound holds in a share 1 - delta of runs or more" in done.stdout
+    with open(out / "bounds-oto.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    # Flags win over the file, the file over defaults.
+    assert {row["horizon"] for row in rows} == {"5", "200"}
+    assert {row["alpha"] for row in rows} == {"", "1.0"}
+    assert {row["runs"] for row in rows} == {"7"}
+    record = json.loads((out / "bounds-oto.json").read_text())
+    assert record["settings"]["seed"] == 4
+    assert sorted(path.name for path in out.iterdir()) == [
+        f"bounds-oto.{ending}" for ending in ("csv", "json", "md", "png")
+    ]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("oto", "--runs", 0), "runs must be a whole number of at least 1, was 0"),
+        (("oto", "--delta", 1), "delta must lie strictly between 0 and 1, was 1.0"),
+        (("oto", "--counts", 1, 2), "means and counts must be of the same arms, were 20 and 2"),
+        (("oto", "--means", 0.5, "--counts", 0), "count must not be all zero"),
+        (("oto", "--horizons"), "horizons must have at least one value"),
+        (("oto", "--horizons", 0), "horizons must be a whole number of at least 1, was 0"),
+        (("oto", "--alphas", -1), "alphas must"),
+        (("oto", "--means", 2, "--counts", 1), "mean"),
+        (("hieropo", "--features", 5), "Assumption 1"),
+        (("hieropo", "--delta", 0.5), "delta must be at most 1/e"),
+        (("hieropo", "--tasks", 0), "tasks must be a whole number of at least 1"),
+        (("hieropo", "--file", "no.toml"), "no.toml"),
+    ],
+)
+def test_bounds_bad_input(jaxbandit, tmp_path, arguments, words):
+    study, *rest = arguments
+    fails(jaxbandit("bounds", study, *rest, "--out", tmp_path, "--quiet"), words)
+
+
+def test_bounds_unknown_key(jaxbandit, tmp_path):
+    (tmp_path / "study.toml").write_text("horizon = [10]")
+    done = jaxbandit("bounds", "oto", "--file", tmp_path / "study.toml", "--out", tmp_path)
+    fails(done, "no option 'horizon'; did you mean 'horizons'?")

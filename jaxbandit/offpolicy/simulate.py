@@ -159,7 +159,7 @@ def _program(static: Any, root: Array, runs: Array, design: OffPolicyDesign) -> 
         start, end = segment
         part = jax.tree.map(lambda x: lax.dynamic_slice_in_dim(x, start, longest, 1), drawn.log)
         listed = start + jnp.arange(longest) < end
-        sums = jax.vmap(lambda log: _dense_statistics(log, listed, design.max_tasks))(part)
+        sums = jax.vmap(lambda log: dense_statistics(log, listed, design.max_tasks))(part)
         stats = jax.tree.map(jnp.add, stats, sums)
         return stats, jax.vmap(lambda s, run: _evaluate(s, run, design, algorithms))(stats, drawn)
 
@@ -213,7 +213,7 @@ def _evaluate(
     return {name: lost[i] for i, (name, _) in enumerate(algorithms)}
 
 
-def _dense_statistics(log: BanditLog, listed: Array, tasks: int) -> TaskStatistics:
+def dense_statistics(log: BanditLog, listed: Array, tasks: int) -> TaskStatistics:
     """Statistics of the listed records as one product: for short logs, and free of scatters."""
     rows, columns = np.tril_indices(log.feature.shape[1])
     feature = log.feature.T

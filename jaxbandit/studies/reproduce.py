@@ -1,4 +1,4 @@
-"""Computing figures and writing them: CSV, PNG and a JSON record each."""
+"""Computing figures and writing them: CSV, PNG and a JSON record each, tables as Markdown too."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -46,17 +47,18 @@ def reproduce_figures(
     for name in names:
         started = time.monotonic()
         console.print(f"[bold]{name}[/bold]")
-        with _reporter(console) as reporter:
+        with reporting(console) as reporter:
             figure = known[name].compute(settings, reporter)
         seconds = time.monotonic() - started
-        _write(name, figure, settings, out, seconds)
+        endings = write_result(name, figure, settings, out, seconds)
         for line in figure.findings:
             console.print(f"  {line}", markup=False)
-        console.print(f"  {seconds:.1f} s; wrote {out / name}.csv, .png, .json", markup=False)
+        console.print(f"  {seconds:.1f} s; wrote {out / name}{endings}", markup=False)
 
 
 @contextmanager
-def _reporter(console: Console) -> Iterator[Reporter]:
+def reporting(console: Console) -> Iterator[Reporter]:
+    """Progress bars and lines of text on a console."""
     columns = (
         TextColumn("  {task.description}"),
         BarColumn(),
@@ -76,11 +78,18 @@ def _reporter(console: Console) -> Iterator[Reporter]:
         yield Reporter(notify, progress)
 
 
-def _write(name: str, figure: FigureResult, settings: Settings, out: Path, seconds: float) -> None:
-    # Each file appears whole or not at all.
+def write_result(name: str, figure: FigureResult, settings: Any, out: Path, seconds: float) -> str:
+    """Write a result's files, each of which appears whole or not at all; gives their endings.
+
+    Raises:
+        OSError: `out` cannot be written.
+    """
     csv, png, record = (out / f"{name}.{ending}" for ending in ("csv", "png", "json"))
     with _whole(csv) as path:
         figure.table.write_csv(path)
+    if figure.markdown is not None:
+        with _whole(out / f"{name}.md") as path:
+            path.write_text(figure.markdown)
     with _whole(png) as path:
         figure.picture.savefig(path, dpi=160, format="png")
     entry = {
@@ -93,6 +102,7 @@ def _write(name: str, figure: FigureResult, settings: Settings, out: Path, secon
     }
     with _whole(record) as path:
         path.write_text(json.dumps(entry, indent=2, default=str) + "\n")
+    return ".csv, .png, .json" + (", .md" if figure.markdown is not None else "")
 
 
 @contextmanager

@@ -1,0 +1,1 @@
+"""Bounds against simulation: `options` (what to run), `hieropo` and `oto`, `measures`, `run`."""
