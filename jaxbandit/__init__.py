@@ -39,12 +39,14 @@ from jaxbandit.offpolicy.statistics import (
     task_statistics,
 )
 from jaxbandit.offpolicy.task_coordinates import HyperInformation
-from jaxbandit.offpolicy.two_level import (
+from jaxbandit.offpolicy.task_models import (
     TaskModel,
     TaskRecords,
     bernoulli_laplace,
-    effective_sample_size,
     linear_gaussian,
+)
+from jaxbandit.offpolicy.two_level import (
+    effective_sample_size,
     marginal_posteriors,
     particle_log_weights,
 )

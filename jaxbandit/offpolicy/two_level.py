@@ -9,53 +9,20 @@ as tasks and records accumulate: look at `effective_sample_size`.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
-from jax.nn import sigmoid, softplus
 from jax.tree_util import Partial
 from jax.typing import ArrayLike
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 
-from jaxbandit import checks, linalg
+from jaxbandit import checks
 from jaxbandit.checks import InputError
-from jaxbandit.offpolicy.model import Gaussian, TaskStatistics
-
-# Damped Newton steps from the prior mean, and bisections of the length of each: to rounding, in
-# float64, for logits in the hundreds (8 steps do for logits below ten).
-_NEWTON_STEPS = 20
-_BISECTIONS = 5
-
-Conditional = Callable[[Array, Any], Gaussian]
-"""(hyper-parameter [hyper], one task's data) -> mean [features], cov [features, features]."""
-
-LogEvidence = Callable[[Array, Any], Array]
-"""(hyper-parameter [hyper], one task's data) -> log density of the data, []."""
-
-
-class TaskModel(NamedTuple):
-    """One task given the hyper-parameter.
-
-    A function that needs arrays of its own is best a `jax.tree_util.Partial` of them, which
-    compiles once whatever their values; a closure compiles anew each time it is made.
-    """
-
-    conditional: Conditional
-    """Mean and covariance of the task parameter."""
-    log_evidence: LogEvidence
-    """Log density of the task's rewards, its parameter integrated out."""
-
-
-class TaskRecords(NamedTuple):
-    """Records of one task, padded to a common length, or of many: leading axes are shared."""
-
-    feature: Float[Array, "... records features"]
-    reward: Float[Array, "... records"]
-    mask: Bool[Array, "... records"]
-    """Whether there is a record; what is stored where there is none plays no role."""
+from jaxbandit.offpolicy.model import Gaussian
+from jaxbandit.offpolicy.task_models import Conditional, LogEvidence
 
 
 def marginal_posteriors(
@@ -88,10 +55,9 @@ def marginal_posteriors(
 
     >>> import jax.numpy as jnp
     >>> import jaxbandit as jb
-    >>> from jaxbandit.offpolicy import two_level
     >>> stats = jb.task_statistics(jb.BanditLog([0], [[1.0]], [3.0]), tasks=2)
-    >>> tasks = two_level.linear_gaussian(jnp.eye(1), 1.0)
-    >>> post = two_level.marginal_posteriors([[0.0], [2.0]], tasks.conditional, stats)
+    >>> tasks = jb.linear_gaussian(jnp.eye(1), 1.0)
+    >>> post = jb.marginal_posteriors([[0.0], [2.0]], tasks.conditional, stats)
     >>> post.mean.tolist(), post.cov.ravel().round(4).tolist()
     ([[2.0], [1.0]], [0.75, 2.0])
     """
@@ -134,41 +100,6 @@ def effective_sample_size(log_weights: Float[ArrayLike, " particles"]) -> Float[
     """
     checks.check_shape("log_weights", log_weights, (None,), "[particles]")
     return 1 / jnp.sum(jax.nn.softmax(_check_log_weights(log_weights)) ** 2)
-
-
-def linear_gaussian(task_cov: ArrayLike, noise_std: ArrayLike) -> TaskModel:
-    r"""$\theta_s | \mu \sim N(\mu, \Sigma_0)$, $y \sim N(\phi' \theta_s, \sigma^2)$; exact.
-
-    A task's data is its `TaskStatistics`, so the statistics of a log serve as `data`.
-
-    Args:
-        task_cov: [features, features], positive semi-definite.
-        noise_std: [], positive.
-
-    Raises:
-        InputError: an argument is not as above.
-    """
-    factor = _check_task_cov(task_cov)
-    checks.check_shape("noise_std", noise_std, (), "[]")
-    checks.check_positive("noise_std", noise_std)
-    arrays = factor, jnp.asarray(noise_std, factor.dtype)
-    return TaskModel(Partial(_linear_conditional, *arrays), Partial(_linear_evidence, *arrays))
-
-
-def bernoulli_laplace(task_cov: ArrayLike) -> TaskModel:
-    r"""$\theta_s | \mu \sim N(\mu, \Sigma_0)$, $P(y = 1) = 1 / (1 + e^{-\phi' \theta_s})$.
-
-    Conditional and evidence are Laplace's approximations at the mode. A task's data is
-    `TaskRecords`, with rewards 0 or 1.
-
-    Args:
-        task_cov: [features, features], positive semi-definite.
-
-    Raises:
-        InputError: task_cov is not as above.
-    """
-    factor = _check_task_cov(task_cov)
-    return TaskModel(Partial(_laplace_conditional, factor), Partial(_laplace_evidence, factor))
 
 
 # The same, on checked arguments.
@@ -218,96 +149,6 @@ def _particle_log_weights(
     first = jnp.where(jnp.isfinite(first), first, 0)
     total = lax.map(lambda particle: jnp.sum(evidence(particle) - first), particles)
     return jax.nn.log_softmax(log_weights + total)
-
-
-# Task models, in coordinates theta = mu + F u with task_cov = F F', in which u ~ N(0, I).
-
-
-def _linear(
-    factor: Array, noise_std: Array, hyper_parameter: Array, stats: TaskStatistics
-) -> tuple[Array, Array, Array]:
-    """Posterior covariance of u, log-determinant of its precision, and information."""
-    variance = noise_std**2
-    precision = linalg.congruence(factor.T, stats.gram) / variance
-    inverse, log_det = linalg.spd_inverse(precision + jnp.eye(len(factor), dtype=precision.dtype))
-    centred = stats.moment - linalg.matmul(stats.gram, hyper_parameter)
-    return inverse, log_det, linalg.matmul(factor.T, centred) / variance
-
-
-def _linear_conditional(
-    factor: Array, noise_std: Array, hyper_parameter: Array, stats: TaskStatistics
-) -> Gaussian:
-    inverse, _, vector = _linear(factor, noise_std, hyper_parameter, stats)
-    return _gaussian(factor, hyper_parameter, linalg.matmul(inverse, vector), inverse)
-
-
-def _linear_evidence(
-    factor: Array, noise_std: Array, hyper_parameter: Array, stats: TaskStatistics
-) -> Array:
-    inverse, log_det, vector = _linear(factor, noise_std, hyper_parameter, stats)
-    variance = noise_std**2
-    at_mean = linalg.quadratic_form(stats.gram, hyper_parameter)
-    square = stats.square - 2 * linalg.inner(stats.moment, hyper_parameter) + at_mean
-    fitted = linalg.quadratic_form(inverse, vector)
-    constant = stats.count.astype(variance.dtype) * jnp.log(2 * jnp.pi * variance)
-    return -0.5 * (constant + square / variance - fitted + log_det)
-
-
-def _laplace(
-    factor: Array, hyper_parameter: Array, records: TaskRecords
-) -> tuple[Array, Array, Array]:
-    """Mode of u, the precision there, and minus the log density there, relative to the prior's."""
-    feature = jnp.where(records.mask[:, None], records.feature, 0)
-    reward = jnp.where(records.mask, records.reward, 0)
-    centre, inside = linalg.matmul(feature, hyper_parameter), linalg.matmul(feature, factor)
-    identity = jnp.eye(len(factor), dtype=inside.dtype)
-
-    def logit(mode: Array) -> Array:
-        return centre + linalg.matmul(inside, mode)
-
-    def precision(mode: Array) -> Array:
-        weight = sigmoid(logit(mode)) * sigmoid(-logit(mode))
-        return identity + linalg.matmul(inside.T, weight[:, None] * inside)
-
-    def newton(_: Array, mode: Array) -> Array:
-        gradient = mode + linalg.matmul(inside.T, sigmoid(logit(mode)) - reward)
-        step = -linalg.spd_solve(precision(mode), gradient)
-        change = linalg.matmul(inside, step)
-
-        def narrow(_: Array, bracket: tuple[Array, Array]) -> tuple[Array, Array]:
-            low, high = bracket
-            middle = jnp.sqrt(low * high)
-            error = sigmoid(logit(mode) + middle * change) - reward
-            slope = linalg.inner(mode + middle * step, step) + jnp.sum(error * change)
-            return jnp.where(slope > 0, low, middle), jnp.where(slope > 0, middle, high)
-
-        # Curvature grows at most by e^c where logits change by c, so log(1 + c)/c of the step stops
-        # short of the minimum along it (Sun and Tran-Dinh 2019, eq. 34, nu = 2): so does whatever
-        # bisection adds to it, every step descends, and the last ones are full.
-        largest = jnp.max(jnp.abs(change), initial=0)
-        safe = jnp.where(largest > 0, jnp.log1p(largest) / largest, 1)
-        length, _ = lax.fori_loop(0, _BISECTIONS, narrow, (safe, jnp.ones_like(safe)))
-        return mode + length * step
-
-    mode = lax.fori_loop(0, _NEWTON_STEPS, newton, jnp.zeros_like(inside, shape=len(factor)))
-    at_mode = logit(mode)
-    loss = reward * softplus(-at_mode) + (1 - reward) * softplus(at_mode)
-    energy = jnp.sum(jnp.where(records.mask, loss, 0)) + 0.5 * linalg.inner(mode, mode)
-    return mode, precision(mode), energy
-
-
-def _laplace_conditional(factor: Array, hyper_parameter: Array, records: TaskRecords) -> Gaussian:
-    mode, precision, _ = _laplace(factor, hyper_parameter, records)
-    return _gaussian(factor, hyper_parameter, mode, linalg.spd_inverse(precision)[0])
-
-
-def _laplace_evidence(factor: Array, hyper_parameter: Array, records: TaskRecords) -> Array:
-    _, precision, energy = _laplace(factor, hyper_parameter, records)
-    return -energy - 0.5 * linalg.spd_inverse(precision)[1]
-
-
-def _gaussian(factor: Array, hyper_parameter: Array, mean: Array, cov: Array) -> Gaussian:
-    return Gaussian(hyper_parameter + linalg.matmul(factor, mean), linalg.congruence(factor, cov))
 
 
 def _as_pytree(function: Callable[..., Any]) -> Partial:
@@ -360,11 +201,3 @@ def _check_conditional(shapes: Any) -> tuple[int, int]:
             f"returned shapes {mean} and {cov}"
         )
     return np.shape(shapes.mean)
-
-
-def _check_task_cov(task_cov: ArrayLike) -> Array:
-    """A factor F of the task covariance, F F'."""
-    d = np.shape(task_cov)[0] if np.ndim(task_cov) else None
-    checks.check_shape("task_cov", task_cov, (d, d), "[features, features]")
-    checks.check_covariance("task_cov", task_cov, singular=True)
-    return linalg.psd_factor(jnp.asarray(task_cov, jnp.result_type(float, jnp.asarray(task_cov))))
