@@ -69,8 +69,8 @@ def reproduce(
         runs: Monte-Carlo runs a point; default: the figure's own number.
         seed: seed of everything random.
         out: directory to write to.
-        confidence: constants of the confidence bounds (oto figures): those of the published plots,
-            or the paper's formulas.
+        confidence: constants of the confidence bounds (oto-fig3 and later): those of the published
+            plots, or the paper's formulas.
         movielens: directory or zip file with MovieLens data (hieropo-fig3); default: download
             ML-1M.
         rank: rank of the completed rating matrix (hieropo-fig3).
