@@ -84,7 +84,7 @@ def test_some_doctests_are_found():
 def test_the_readme_runs(root_directory):
     text = (root_directory / "README.md").read_text()
     blocks = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
-    assert len(blocks) == 3
+    assert len(blocks) == 4
     code = re.sub(r"\bruns=[\d_]+", "runs=8", "".join(blocks))  # They only have to run.
     assert code.count("runs=8") == 2
     names = {"__name__": "readme"}

@@ -25,7 +25,6 @@ CHECKED = shapes.SWITCH in os.environ
 PARTS = [
     "test_shapes.py",
     "test_package.py::test_doctests",
-    "test_linalg.py",
     "offpolicy/test_policy.py",
     "online/test_policies.py",
 ]

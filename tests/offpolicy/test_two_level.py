@@ -12,7 +12,6 @@ from jax.tree_util import Partial
 from scipy import optimize, stats
 
 import jaxbandit as jb
-from jaxbandit.offpolicy import two_level
 
 X64 = jax.config.jax_enable_x64
 RTOL = 1e-9 if X64 else 2e-4
@@ -40,7 +39,7 @@ def data():
 
 @pytest.fixture(scope="module")
 def tasks(model):
-    return two_level.linear_gaussian(model.task_cov, model.noise_std)
+    return jb.linear_gaussian(model.task_cov, model.noise_std)
 
 
 def draws(seed, gaussian, *shape):
@@ -59,16 +58,16 @@ def close(actual, expected, rtol=RTOL, atol=None):
 
 def test_one_particle_is_the_oracle(model, data, tasks):
     mu = jnp.array([0.3, 2.0])
-    post = two_level.marginal_posteriors(mu[None], tasks.conditional, data)
+    post = jb.marginal_posteriors(mu[None], tasks.conditional, data)
     close(post, jb.oracle_posteriors(model, data, mu))
 
 
 def test_weights_count_repeated_particles(data, tasks):
     particles, count = draws(1, (np.zeros(2), np.eye(2)), 4), np.array([3, 0, 1, 2])
     with np.errstate(divide="ignore"):
-        weighted = two_level.marginal_posteriors(particles, tasks.conditional, data, np.log(count))
+        weighted = jb.marginal_posteriors(particles, tasks.conditional, data, np.log(count))
     repeated = jnp.repeat(particles, count, axis=0)
-    close(weighted, two_level.marginal_posteriors(repeated, tasks.conditional, data))
+    close(weighted, jb.marginal_posteriors(repeated, tasks.conditional, data))
 
 
 @pytest.mark.parametrize("offset", [0.0, 1e3])
@@ -82,7 +81,7 @@ def test_total_expectation_and_covariance_far_from_zero(offset):
         scale = 1 + jnp.tanh(mu[0] - offset) ** 2
         return jb.Gaussian(jnp.dot(task, mu, precision="highest"), scale * jnp.eye(2))
 
-    post = two_level.marginal_posteriors(
+    post = jb.marginal_posteriors(
         jnp.asarray(particles), conditional, jnp.asarray(loading), jnp.asarray(log_weights)
     )
     weight = np.exp(log_weights) / np.sum(np.exp(log_weights))
@@ -100,9 +99,9 @@ def test_particle_of_no_weight_may_have_no_posterior(data, tasks):
 
     particles = jnp.array([[9.0, 0.0], [1.0, 2.0], [8.0, 0.0]])
     weights = jnp.array([-jnp.inf, 0.0, -jnp.inf])
-    post = two_level.marginal_posteriors(particles, fragile, data, weights)
-    close(post, two_level.marginal_posteriors(particles[1:2], tasks.conditional, data))
-    traced = jax.jit(lambda w: two_level.marginal_posteriors(particles, fragile, data, w))
+    post = jb.marginal_posteriors(particles, fragile, data, weights)
+    close(post, jb.marginal_posteriors(particles[1:2], tasks.conditional, data))
+    traced = jax.jit(lambda w: jb.marginal_posteriors(particles, fragile, data, w))
     assert np.all(np.isnan(traced(weights.at[1].set(jnp.nan)).mean))
 
 
@@ -112,7 +111,7 @@ def test_particle_of_no_weight_may_have_no_posterior(data, tasks):
 def test_converges_to_the_closed_form_as_one_over_root_particles(model, data, tasks):
     """Mean squared standardised errors are 1 at every number of particles."""
     repeats, exact, hyper = 400, jb.task_posteriors(model, data), jb.hyper_posterior(model, data)
-    run = jax.jit(jax.vmap(lambda p: two_level.marginal_posteriors(p, tasks.conditional, data)))
+    run = jax.jit(jax.vmap(lambda p: jb.marginal_posteriors(p, tasks.conditional, data)))
     oracle = jb.oracle_posteriors(model, data, hyper.mean)
     between = np.asarray(exact.cov - oracle.cov, np.float64)  # covariance of conditional means
     variance = np.diagonal(between, axis1=1, axis2=2)
@@ -131,8 +130,8 @@ def test_converges_to_the_closed_form_as_one_over_root_particles(model, data, ta
 
 def test_prior_draws_weighted_by_evidence_reach_the_closed_form(model, data, tasks):
     particles = draws(5, (model.hyper_mean, model.hyper_cov), 20_000)
-    weights = two_level.particle_log_weights(particles, tasks.log_evidence, data)
-    post = two_level.marginal_posteriors(particles, tasks.conditional, data, weights)
+    weights = jb.particle_log_weights(particles, tasks.log_evidence, data)
+    post = jb.marginal_posteriors(particles, tasks.conditional, data, weights)
     exact = jb.task_posteriors(model, data)
     weight = np.exp(np.asarray(weights, np.float64))
     one = jax.vmap(lambda mu: jb.oracle_posteriors(model, data, mu).mean)(particles)
@@ -143,14 +142,14 @@ def test_prior_draws_weighted_by_evidence_reach_the_closed_form(model, data, tas
     outer -= np.einsum("p,psij->sij", weight, outer)
     sem = np.sqrt(np.einsum("p,psij->sij", weight**2, outer**2))
     assert np.all(np.abs(post.cov - exact.cov) < 4 * sem + 1e-5)
-    ess = two_level.effective_sample_size(weights)
+    ess = jb.effective_sample_size(weights)
     np.testing.assert_allclose(ess, 1 / np.sum(weight**2), rtol=1e-3)
     assert 200 < ess < 10_000
 
 
 def test_weights_are_the_ratio_of_posterior_to_prior(model, data, tasks):
     particles = draws(6, (model.hyper_mean, model.hyper_cov), 50)
-    weights = two_level.particle_log_weights(particles, tasks.log_evidence, data)
+    weights = jb.particle_log_weights(particles, tasks.log_evidence, data)
     hyper = jb.hyper_posterior(model, data)
     expected = stats.multivariate_normal(*map(np.asarray, hyper)).logpdf(particles)
     expected -= stats.multivariate_normal(model.hyper_mean, model.hyper_cov).logpdf(particles)
@@ -158,8 +157,8 @@ def test_weights_are_the_ratio_of_posterior_to_prior(model, data, tasks):
     np.testing.assert_allclose(weights, expected, rtol=0, atol=1e-8 if X64 else 2e-3)
     # Weights that particles already have: one half of the tasks, then the other.
     first, second = (jax.tree.map(lambda x, p=p: x[p], data) for p in (slice(2), slice(2, None)))
-    part = two_level.particle_log_weights(particles, tasks.log_evidence, first)
-    both = two_level.particle_log_weights(particles, tasks.log_evidence, second, part)
+    part = jb.particle_log_weights(particles, tasks.log_evidence, first)
+    both = jb.particle_log_weights(particles, tasks.log_evidence, second, part)
     np.testing.assert_allclose(both, weights, atol=1e-9 if X64 else 2e-4)
 
 
@@ -176,7 +175,7 @@ def test_weights_keep_small_differences_among_many_tasks(model, tasks):
     feature = np.repeat([[1.0, 0.0]], 20_000, axis=0)
     data = jb.task_statistics(jb.BanditLog(np.arange(20_000), feature, reward), 20_000)
     particles = jnp.array([[1.0, 0.0], [1.00002, 0.0]])
-    weights = two_level.particle_log_weights(particles, tasks.log_evidence, data)
+    weights = jb.particle_log_weights(particles, tasks.log_evidence, data)
     variance = float(model.task_cov[0, 0] + model.noise_std**2)
     at, reward = np.asarray(particles, np.float64)[:, 0], np.float64(reward)
     expected = -0.5 * np.sum((reward - at[1]) ** 2 - (reward - at[0]) ** 2) / variance
@@ -235,7 +234,7 @@ def test_laplace_is_the_float64_optimum():
     @jax.jit
     @jax.vmap
     def run(mu, cov, *records):
-        tasks, records = two_level.bernoulli_laplace(cov), two_level.TaskRecords(*records)
+        tasks, records = jb.bernoulli_laplace(cov), jb.TaskRecords(*records)
         return *tasks.conditional(mu, records), tasks.log_evidence(mu, records)
 
     # What stands in the padding plays no role.
@@ -259,7 +258,7 @@ def test_laplace_evidence_is_near_the_integral():
     """One feature, 20 records: the integral over the parameter by the trapezium rule."""
     rng = np.random.default_rng(4)
     feature, reward = rng.normal(size=20), rng.random(20) < 0.5
-    records = two_level.TaskRecords(
+    records = jb.TaskRecords(
         jnp.asarray(feature[:, None], float), jnp.asarray(reward, float), np.ones(20, bool)
     )
     theta = np.linspace(-12, 12, 4001)
@@ -267,7 +266,7 @@ def test_laplace_evidence_is_near_the_integral():
     density = stats.norm(0.5, 1.5).pdf(theta) * np.exp(
         np.sum(reward * logit - np.logaddexp(0, logit), axis=1)
     )
-    tasks = two_level.bernoulli_laplace(np.array([[1.5**2]]))
+    tasks = jb.bernoulli_laplace(np.array([[1.5**2]]))
     evidence = tasks.log_evidence(jnp.array([0.5]), records)
     np.testing.assert_allclose(evidence, np.log(np.trapezoid(density, theta)), atol=0.05)
 
@@ -276,8 +275,8 @@ def test_hierarchy_beats_flat_on_bernoulli_tasks():
     """Prior draws -> weights -> marginal posteriors -> pessimistic actions; paired over runs."""
     runs, m, n, particles, d, actions = 32, 10, 4, 128, 2, 5
     hyper_std, task_std = 1.5, 0.5
-    flat = two_level.bernoulli_laplace((hyper_std**2 + task_std**2) * jnp.eye(d))
-    hierarchical = two_level.bernoulli_laplace(task_std**2 * jnp.eye(d))
+    flat = jb.bernoulli_laplace((hyper_std**2 + task_std**2) * jnp.eye(d))
+    hierarchical = jb.bernoulli_laplace(task_std**2 * jnp.eye(d))
 
     @jax.jit
     @jax.vmap
@@ -288,9 +287,9 @@ def test_hierarchy_beats_flat_on_bernoulli_tasks():
         feature = jax.random.uniform(keys[2], (m, n, d), minval=-1.0, maxval=1.0)
         chance = jax.nn.sigmoid(jnp.einsum("mnd,md->mn", feature, theta))
         reward = (jax.random.uniform(keys[3], (m, n)) < chance).astype(feature.dtype)
-        data = two_level.TaskRecords(feature, reward, jnp.ones((m, n), bool))
+        data = jb.TaskRecords(feature, reward, jnp.ones((m, n), bool))
         candidates = hyper_std * jax.random.normal(keys[4], (particles, d))
-        weights = two_level.particle_log_weights(candidates, hierarchical.log_evidence, data)
+        weights = jb.particle_log_weights(candidates, hierarchical.log_evidence, data)
         context = jax.random.uniform(keys[5], (m, 20, actions, d), minval=-1.0, maxval=1.0)
         value = jax.nn.sigmoid(jnp.einsum("mcad,md->mca", context, theta))
 
@@ -300,9 +299,9 @@ def test_hierarchy_beats_flat_on_bernoulli_tasks():
             taken = jnp.take_along_axis(value, action[..., None], -1)[..., 0]
             return jnp.mean(jnp.max(value, -1) - taken)
 
-        hier = two_level.marginal_posteriors(candidates, hierarchical.conditional, data, weights)
-        alone = two_level.marginal_posteriors(jnp.zeros((1, d)), flat.conditional, data)
-        return loss(hier), loss(alone), two_level.effective_sample_size(weights)
+        hier = jb.marginal_posteriors(candidates, hierarchical.conditional, data, weights)
+        alone = jb.marginal_posteriors(jnp.zeros((1, d)), flat.conditional, data)
+        return loss(hier), loss(alone), jb.effective_sample_size(weights)
 
     hier, alone, ess = map(np.asarray, run(jax.random.split(jax.random.key(0), runs)))
     gain = alone - hier
@@ -317,8 +316,8 @@ def test_jit_vmap_and_eager_agree(data, tasks):
     particles = draws(7, (np.zeros(2), np.eye(2)), 3, 8)
 
     def both(particles):
-        weights = two_level.particle_log_weights(particles, tasks.log_evidence, data)
-        return two_level.marginal_posteriors(particles, tasks.conditional, data, weights)
+        weights = jb.particle_log_weights(particles, tasks.log_evidence, data)
+        return jb.marginal_posteriors(particles, tasks.conditional, data, weights)
 
     mapped = jax.jit(jax.vmap(both))(particles)
     for index in range(3):
@@ -334,7 +333,7 @@ def test_parameters_of_a_task_model_do_not_recompile(data):
         return jb.Gaussian(scale * mu, jnp.eye(2) + task.gram)
 
     for scale in (1.0, 2.0):
-        post = two_level.marginal_posteriors(
+        post = jb.marginal_posteriors(
             jnp.ones((3, 2)), Partial(conditional, jnp.asarray(scale)), data
         )
         if scale == 1:
@@ -345,11 +344,9 @@ def test_parameters_of_a_task_model_do_not_recompile(data):
 
 def test_memory_does_not_grow_with_the_particles():
     m, d, count = 200, 4, 5000
-    records = two_level.TaskRecords(jnp.ones((m, 3, d)), jnp.ones((m, 3)), jnp.ones((m, 3), bool))
+    records = jb.TaskRecords(jnp.ones((m, 3, d)), jnp.ones((m, 3)), jnp.ones((m, 3), bool))
     run = jax.jit(
-        lambda p, r: two_level.marginal_posteriors(
-            p, two_level.bernoulli_laplace(jnp.eye(d)).conditional, r
-        )
+        lambda p, r: jb.marginal_posteriors(p, jb.bernoulli_laplace(jnp.eye(d)).conditional, r)
     )
     used = run.lower(jnp.ones((count, d)), records).compile().memory_analysis()
     assert used.temp_size_in_bytes < 4 * count * m  # not even one number a particle and task
@@ -358,11 +355,11 @@ def test_memory_does_not_grow_with_the_particles():
 @pytest.mark.parametrize("platform", ["cpu", "cuda", "tpu"])
 def test_exports(platform):
     def run(particles, cov, data):
-        tasks = two_level.bernoulli_laplace(cov)
-        weights = two_level.particle_log_weights(particles, tasks.log_evidence, data)
-        return two_level.marginal_posteriors(particles, tasks.conditional, data, weights)
+        tasks = jb.bernoulli_laplace(cov)
+        weights = jb.particle_log_weights(particles, tasks.log_evidence, data)
+        return jb.marginal_posteriors(particles, tasks.conditional, data, weights)
 
-    data = two_level.TaskRecords(jnp.ones((4, 3, 2)), jnp.ones((4, 3)), jnp.ones((4, 3), bool))
+    data = jb.TaskRecords(jnp.ones((4, 3, 2)), jnp.ones((4, 3)), jnp.ones((4, 3), bool))
     exported = jax.export.export(jax.jit(run), platforms=[platform])(
         jnp.ones((5, 2)), jnp.eye(2), data
     )
@@ -391,16 +388,16 @@ ONES = jnp.ones((3, 2))
 )
 def test_bad_particles_are_named(data, tasks, particles, log_weights, message):
     with pytest.raises(jb.InputError, match=message):
-        two_level.marginal_posteriors(particles, tasks.conditional, data, log_weights)
+        jb.marginal_posteriors(particles, tasks.conditional, data, log_weights)
     with pytest.raises(jb.InputError, match=message):
-        two_level.particle_log_weights(particles, tasks.log_evidence, data, log_weights)
+        jb.particle_log_weights(particles, tasks.log_evidence, data, log_weights)
 
 
 @pytest.mark.parametrize("bad", [(), jnp.zeros(()), (jnp.ones(3), jnp.ones(2)), jnp.ones((0, 2))])
 def test_bad_data_is_named(tasks, bad):
     for function, argument in (
-        (two_level.marginal_posteriors, tasks.conditional),
-        (two_level.particle_log_weights, tasks.log_evidence),
+        (jb.marginal_posteriors, tasks.conditional),
+        (jb.particle_log_weights, tasks.log_evidence),
     ):
         with pytest.raises(
             jb.InputError, match="data must have arrays with one leading axis tasks"
@@ -410,14 +407,14 @@ def test_bad_data_is_named(tasks, bad):
 
 def test_bad_task_models_are_named(data):
     with pytest.raises(jb.InputError, match=r"conditional must return .* shapes \(2,\) and \(2,\)"):
-        two_level.marginal_posteriors(ONES, lambda mu, _: jb.Gaussian(mu, mu), data)
+        jb.marginal_posteriors(ONES, lambda mu, _: jb.Gaussian(mu, mu), data)
     with pytest.raises(jb.InputError, match=r"log_evidence must return a scalar, returned \(2,\)"):
-        two_level.particle_log_weights(ONES, lambda mu, _: mu, data)
+        jb.particle_log_weights(ONES, lambda mu, _: mu, data)
     with pytest.raises(jb.InputError, match=r"task_cov must have shape"):
-        two_level.bernoulli_laplace(jnp.ones((2, 3)))
+        jb.bernoulli_laplace(jnp.ones((2, 3)))
     with pytest.raises(jb.InputError, match=r"task_cov must be positive semi-definite"):
-        two_level.bernoulli_laplace(-jnp.eye(2))
+        jb.bernoulli_laplace(-jnp.eye(2))
     with pytest.raises(jb.InputError, match=r"noise_std must be positive"):
-        two_level.linear_gaussian(jnp.eye(2), 0.0)
+        jb.linear_gaussian(jnp.eye(2), 0.0)
     with pytest.raises(jb.InputError, match=r"log_weights must have shape \[particles\]"):
-        two_level.effective_sample_size(jnp.ones((2, 2)))
+        jb.effective_sample_size(jnp.ones((2, 2)))
