@@ -11,7 +11,7 @@ import numpy as np
 import jaxbandit as jb
 from benchmarks.peers import numpy_hieropo
 from benchmarks.timing import fastest, machine, report
-from jaxbandit import linalg
+from jaxbandit import packed, spd
 
 
 def simulation() -> None:
@@ -63,9 +63,9 @@ def _small_matrices(rng: np.random.Generator, d: int, count: int) -> None:
     def lapack(a: jax.Array, b: jax.Array) -> jax.Array:
         return jax.scipy.linalg.cho_solve(jax.scipy.linalg.cho_factor(a, lower=True), b[..., None])
 
-    ours = jax.jit(linalg.spd_solve)
-    packed = linalg.pack(a)
-    packed_inverse, inverse = jax.jit(linalg.packed_inverse), jax.jit(jnp.linalg.inv)
+    ours = jax.jit(spd.solve)
+    entries = packed.pack(a)
+    packed_inverse, inverse = jax.jit(packed.inverse), jax.jit(jnp.linalg.inv)
     report(
         f"solve, d = {d}",
         fastest(
@@ -83,7 +83,7 @@ def _small_matrices(rng: np.random.Generator, d: int, count: int) -> None:
         f"inverse, d = {d} (jaxbandit: packed, as the posteriors use it)",
         fastest(
             {
-                "jaxbandit": lambda: packed_inverse(packed),
+                "jaxbandit": lambda: packed_inverse(entries),
                 "LAPACK through jax": lambda: inverse(a),
                 "NumPy": lambda: np.linalg.inv(matrix),
             }

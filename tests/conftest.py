@@ -29,6 +29,12 @@ def rtol(x64) -> float:
 
 
 @pytest.fixture(scope="session")
+def tol(x64) -> dict[str, float]:
+    """Entrywise errors that products and factors of small matrices may have."""
+    return {"rtol": 1e-11, "atol": 1e-12} if x64 else {"rtol": 2e-4, "atol": 1e-5}
+
+
+@pytest.fixture(scope="session")
 def root_directory() -> Path:
     """Where the package and its tests lie."""
     return Path(__file__).parents[1]

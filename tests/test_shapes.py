@@ -16,7 +16,7 @@ from jax import Array
 from jaxtyping import Float
 
 import jaxbandit as jb
-from jaxbandit import linalg
+from jaxbandit import spd
 from jaxbandit.online.policies.base import Problem
 from tests import shapes
 from tests.shapes import checked
@@ -45,9 +45,9 @@ def test_shapes_are_as_annotated(root_directory, environment):
 
 @pytest.mark.skipif(not CHECKED, reason="runs in the process above")
 def test_a_wrong_shape_is_caught_in_the_package():
-    linalg.cholesky(jnp.eye(3))
+    spd.cholesky(jnp.eye(3))
     with pytest.raises(jaxtyping.TypeCheckError, match="matrix"):
-        linalg.cholesky(jnp.ones((3, 2)))
+        spd.cholesky(jnp.ones((3, 2)))
     with pytest.raises(jaxtyping.TypeCheckError, match="arm"):
         jax.jit(jb.take)(jnp.ones(3), jnp.zeros(2, jnp.int32))
     with pytest.raises(jaxtyping.TypeCheckError, match="problem"):

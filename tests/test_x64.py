@@ -10,6 +10,8 @@ FILES = {
     "matrices and posteriors": [
         "test_oracle.py",
         "test_linalg.py",
+        "test_packed.py",
+        "test_spd.py",
         "test_moments.py",
         "offpolicy/test_posterior.py",
         "offpolicy/test_statistics.py",

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from jax import Array, lax
 from jax.typing import ArrayLike
 
-from jaxbandit import checks, linalg
+from jaxbandit import checks, linalg, packed, spd
 from jaxbandit.linalg import einsum
 from jaxbandit.offpolicy import task_coordinates as coordinates
 from jaxbandit.offpolicy.model import (
@@ -95,7 +95,7 @@ def scan_hyper_information(
 
     def add_task(carry: HyperInformation, one: TaskStatistics) -> tuple[HyperInformation, None]:
         precision, vector = coordinates.information(factor, model, one.gram, one.moment)
-        inverse, _ = linalg.spd_inverse(precision + jnp.eye(len(vector), dtype=vector.dtype))
+        inverse, _ = spd.inverse(precision + jnp.eye(len(vector), dtype=vector.dtype))
         return HyperInformation(
             carry.precision + linalg.symmetrize(linalg.matmul(precision, inverse)),
             carry.vector + linalg.matmul(inverse, vector),
@@ -238,9 +238,9 @@ def _task_posteriors(model: HierarchicalGaussian, stats: TaskStatistics) -> Gaus
     def write(out: Gaussian, block: Block) -> tuple[Gaussian, None]:
         inverse, solution = block.kept
         # P + P S P = P + (P K)(P K)', with S = K K'.
-        through = einsum("kr,kis->ris", hyper.root, linalg.unpack(inverse))
-        cov = inverse + linalg.packed_outer(through)
-        mean = solution + linalg.packed_multiply(
+        through = einsum("kr,kis->ris", hyper.root, packed.unpack(inverse))
+        cov = inverse + packed.outer(through)
+        mean = solution + packed.multiply(
             inverse, jnp.broadcast_to(hyper.mean[:, None], solution.shape)
         )
         return _write(out, block.start, _back(basis.factor, model, mean, cov)), None
@@ -273,7 +273,7 @@ def _log_marginal_likelihood(model: HierarchicalGaussian, stats: TaskStatistics)
         tasks = coordinates.condition(basis.factor, model, block.stats)
         # b' P b as the maximum of 2 b' x - x' (I + A) x: rounding in x counts only squared.
         x = tasks.solution
-        back = tasks.vector - x - linalg.packed_multiply(tasks.precision, x)
+        back = tasks.vector - x - packed.multiply(tasks.precision, x)
         fitted = jnp.sum(x * (tasks.vector + back), axis=0)
         each = jnp.where(block.fresh, tasks.square - fitted + tasks.log_det, 0)
         information = coordinates.add_information(information, tasks, block.fresh)
@@ -324,7 +324,7 @@ def _back(factor: Array, model: HierarchicalGaussian, mean: Array, cov: Array) -
     """Packed Gaussians, tasks last, from task coordinates to the features'."""
     return Gaussian(
         model.hyper_mean + einsum("ij,js->si", factor, mean),
-        linalg.congruence_unpacked(factor, cov),
+        packed.unpack_congruence(factor, cov),
     )
 
 

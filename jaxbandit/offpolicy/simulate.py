@@ -18,7 +18,7 @@ from jax import Array, lax
 from jax.typing import ArrayLike
 from jaxtyping import Float
 
-from jaxbandit import linalg, tiles
+from jaxbandit import linalg, packed, tiles
 from jaxbandit.checks import InputError, check_count
 from jaxbandit.keys import Purpose, purpose_key, run_key
 from jaxbandit.moments import Moments
@@ -227,7 +227,7 @@ def dense_statistics(log: BanditLog, listed: Array, tasks: int) -> TaskStatistic
     )
     entries = len(rows)
     return TaskStatistics(
-        gram=jnp.moveaxis(linalg.unpack(sums[:entries]), -1, 0),
+        gram=jnp.moveaxis(packed.unpack(sums[:entries]), -1, 0),
         moment=sums[entries:-2].T,
         square=sums[-2],
         count=sums[-1].astype(jnp.int32),

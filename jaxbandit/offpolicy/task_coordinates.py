@@ -29,7 +29,7 @@ import numpy as np
 from jax import Array, lax
 from jaxtyping import Bool, Float, Int
 
-from jaxbandit import linalg
+from jaxbandit import linalg, packed
 from jaxbandit.linalg import einsum
 from jaxbandit.offpolicy.model import HierarchicalGaussian, TaskStatistics
 
@@ -119,23 +119,23 @@ def condition(factor: Array, model: HierarchicalGaussian, stats: TaskStatistics)
     variance, mean = model.noise_std**2, model.hyper_mean
     d = factor.shape[0]
     # [F mu]' G [F mu] has all that is needed of G.
-    entries = linalg.congruence_packed(jnp.column_stack([factor, mean]), stats.gram)
+    entries = packed.pack_congruence(jnp.column_stack([factor, mean]), stats.gram)
     gram, shift, at_mean = entries[: -d - 1], entries[-d - 1 : -1], entries[-1]
     precision = gram / variance
-    identity = linalg.pack(jnp.eye(d, dtype=factor.dtype))
-    inverse, log_det = linalg.packed_inverse(precision + identity[:, None])
+    identity = packed.pack(jnp.eye(d, dtype=factor.dtype))
+    inverse, log_det = packed.inverse(precision + identity[:, None])
     moment = einsum("ji,sj->is", factor, stats.moment) - shift
     # P b cancels in a direction without data; a step of refinement wins back what P has lost there.
     # Each line ends in a division: the compiler keeps the result of one, where it would compute a
     # product anew for every row of the next.
-    solution = linalg.packed_multiply(inverse, moment) / variance
-    rest = (moment - variance * solution - linalg.packed_multiply(gram, solution)) / variance
+    solution = packed.multiply(inverse, moment) / variance
+    rest = (moment - variance * solution - packed.multiply(gram, solution)) / variance
     return Conditioned(
         precision=precision,
         inverse=inverse,
         log_det=log_det,
         vector=moment / variance,
-        solution=solution + linalg.packed_multiply(inverse, rest),
+        solution=solution + packed.multiply(inverse, rest),
         square=(stats.square - 2 * linalg.matmul(stats.moment, mean) + at_mean) / variance,
     )
 
@@ -154,10 +154,10 @@ def add_information(
     if d <= linalg.UNROLL_LIMIT:
         # All products of an entry of P with one of A at once; T_ik = sum_j P_ij A_jk.
         products = einsum("es,fs->ef", tasks.inverse, known)
-        entry = linalg.packed_entry(d)
+        entry = packed.entry_index(d)
         precision = jnp.sum(products[entry[:, :, None], entry[None]], axis=1)
     else:
-        precision = einsum("ijs,jks->ik", linalg.unpack(tasks.inverse), linalg.unpack(known))
+        precision = einsum("ijs,jks->ik", packed.unpack(tasks.inverse), packed.unpack(known))
     return HyperInformation(
         carry.precision + linalg.symmetrize(precision),
         carry.vector + linalg.matmul(tasks.solution, fresh.astype(tasks.solution.dtype)),

@@ -13,7 +13,7 @@ from jax.tree_util import Partial
 from jax.typing import ArrayLike
 from jaxtyping import Bool, Float
 
-from jaxbandit import checks, linalg
+from jaxbandit import checks, linalg, spd
 from jaxbandit.offpolicy.model import Gaussian, TaskStatistics
 
 # Damped Newton steps from the prior mean, and bisections of the length of each: to rounding, in
@@ -94,7 +94,7 @@ def _linear(
     """Posterior covariance of u, log-determinant of its precision, and information."""
     variance = noise_std**2
     precision = linalg.congruence(factor.T, stats.gram) / variance
-    inverse, log_det = linalg.spd_inverse(precision + jnp.eye(len(factor), dtype=precision.dtype))
+    inverse, log_det = spd.inverse(precision + jnp.eye(len(factor), dtype=precision.dtype))
     centred = stats.moment - linalg.matmul(stats.gram, hyper_parameter)
     return inverse, log_det, linalg.matmul(factor.T, centred) / variance
 
@@ -136,7 +136,7 @@ def _laplace(
 
     def newton(_: Array, mode: Array) -> Array:
         gradient = mode + linalg.matmul(inside.T, sigmoid(logit(mode)) - reward)
-        step = -linalg.spd_solve(precision(mode), gradient)
+        step = -spd.solve(precision(mode), gradient)
         change = linalg.matmul(inside, step)
 
         def narrow(_: Array, bracket: tuple[Array, Array]) -> tuple[Array, Array]:
@@ -163,12 +163,12 @@ def _laplace(
 
 def _laplace_conditional(factor: Array, hyper_parameter: Array, records: TaskRecords) -> Gaussian:
     mode, precision, _ = _laplace(factor, hyper_parameter, records)
-    return _gaussian(factor, hyper_parameter, mode, linalg.spd_inverse(precision)[0])
+    return _gaussian(factor, hyper_parameter, mode, spd.inverse(precision)[0])
 
 
 def _laplace_evidence(factor: Array, hyper_parameter: Array, records: TaskRecords) -> Array:
     _, precision, energy = _laplace(factor, hyper_parameter, records)
-    return -energy - 0.5 * linalg.spd_inverse(precision)[1]
+    return -energy - 0.5 * spd.inverse(precision)[1]
 
 
 def _gaussian(factor: Array, hyper_parameter: Array, mean: Array, cov: Array) -> Gaussian:

@@ -1,0 +1,157 @@
+"""Small symmetric matrices, packed: [entries, *batch], the lower triangle row by row, batch last.
+
+Bandit posteriors factor thousands of matrices of order 2 to 50. LAPACK spends most of its time
+there on bookkeeping. Here a factorisation is a short loop over pivots, and each step one vector
+operation over all entries of all matrices: several times faster at every order up to 50, and quick
+to compile whatever the order.
+
+Moving between packed and ordinary form costs as much as factoring, so it is done by a product with
+a fixed matrix that applies a congruence `F' A F` on the way.
+"""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array, lax
+from jaxtyping import Float
+
+from jaxbandit.linalg import UNROLL_LIMIT, einsum, matmul, symmetrize
+
+
+def pack(matrix: Float[Array, "*batch d d"]) -> Float[Array, "entries *batch"]:
+    """The lower triangle, row by row, entries first."""
+    rows, columns = np.tril_indices(matrix.shape[-1])
+    return jnp.moveaxis(matrix[..., rows, columns], -1, 0)
+
+
+def unpack(packed: Float[Array, "entries *batch"]) -> Float[Array, "d d *batch"]:
+    """The symmetric matrix of packed entries, the batch still last."""
+    order = order_of(packed)
+    return packed[entry_index(order)]
+
+
+def entry_index(order: int) -> np.ndarray:
+    """[order, order], where each entry of the matrix lies in its packed form."""
+    row, column = np.indices((order, order))
+    high, low = np.maximum(row, column), np.minimum(row, column)
+    return high * (high + 1) // 2 + low
+
+
+def order_of(packed: Array) -> int:
+    """Order of the matrices in a packed array."""
+    return int(np.sqrt(2 * packed.shape[0]))
+
+
+def pack_congruence(
+    factor: Float[Array, "d k"], matrix: Float[Array, "batch d d"]
+) -> Float[Array, "entries batch"]:
+    """`F' A F` for one F and many symmetric A, packed."""
+    d, k = factor.shape
+    if d > UNROLL_LIMIT:
+        return pack(matmul(factor.T, matmul(matrix, factor)))
+    rows, columns = np.tril_indices(k)
+    coefficients = factor[:, rows].T[:, :, None] * factor[:, columns].T[:, None, :]
+    return einsum("ec,bc->eb", coefficients.reshape(-1, d * d), matrix.reshape(-1, d * d))
+
+
+def unpack_congruence(
+    factor: Float[Array, "d k"], packed: Float[Array, "entries batch"]
+) -> Float[Array, "batch d d"]:
+    """`F A F'` for one F and many packed symmetric A, as ordinary matrices."""
+    d, k = factor.shape
+    if d > UNROLL_LIMIT:
+        matrix = jnp.moveaxis(unpack(packed), -1, 0)
+        return symmetrize(matmul(matmul(factor, matrix), factor.T))
+    rows, columns = np.tril_indices(k)
+    one_side = factor[:, rows].T[:, :, None] * factor[:, columns].T[:, None, :]
+    both_sides = one_side + jnp.swapaxes(one_side, 1, 2)
+    coefficients = jnp.where((rows == columns)[:, None, None], one_side, both_sides)
+    return einsum("eb,ec->bc", packed, coefficients.reshape(-1, d * d)).reshape(-1, d, d)
+
+
+@jax.custom_jvp
+def inverse(
+    packed: Float[Array, "entries *batch"],
+) -> tuple[Float[Array, "entries *batch"], Float[Array, "*batch"]]:
+    """Inverse and log-determinant of packed symmetric positive definite matrices.
+
+    The sweep operator on every pivot in turn, which leaves minus the inverse. On positive matrices
+    it needs no pivoting, and loses no more digits than a Cholesky factor.
+
+    Source:
+        Goodnight 1979, "A tutorial on the SWEEP operator".
+    """
+    order = order_of(packed)
+    rows, columns = np.tril_indices(order)
+    entry = jnp.asarray(entry_index(order))
+
+    def sweep(k: Array, carry: tuple[Array, Array]) -> tuple[Array, Array]:
+        matrix, log_det = carry
+        row = matrix[entry[k]]
+        pivot = jnp.where(row[k] > 0, row[k], jnp.nan)
+        scaled = row / pivot
+        in_row, in_column = (over(at == k, packed) for at in (rows, columns))
+        swept = matrix - row[rows] * scaled[columns]
+        swept = jnp.where(in_row, scaled[columns], jnp.where(in_column, scaled[rows], swept))
+        return jnp.where(in_row & in_column, -1 / pivot, swept), log_det + jnp.log(pivot)
+
+    minus, log_det = lax.fori_loop(0, order, sweep, (packed, jnp.zeros_like(packed[0])))
+    return -minus, log_det
+
+
+@inverse.defjvp
+def _inverse_jvp(
+    primals: tuple[Array], tangents: tuple[Array]
+) -> tuple[tuple[Array, Array], tuple[Array, Array]]:
+    # d(A^-1) = -A^-1 dA A^-1 and d(log det A) = tr(A^-1 dA).
+    (packed,), (change,) = primals, tangents
+    result, log_det = inverse(packed)
+    whole, lower = unpack(result), np.tril_indices(order_of(packed))
+    through = einsum("ij...,jk...->ik...", whole, unpack(change))
+    return (result, log_det), (
+        -einsum("ij...,jk...->ik...", through, whole)[lower],
+        einsum("ii...->...", through),
+    )
+
+
+def multiply(
+    packed: Float[Array, "entries *batch"], vector: Float[Array, "d *batch"]
+) -> Float[Array, "d *batch"]:
+    """`A x` for packed symmetric A."""
+    first, *others = entry_index(vector.shape[0])
+    product = packed[first] * vector[0]
+    for j, column in enumerate(others, start=1):
+        product = product + packed[column] * vector[j]
+    return product
+
+
+def outer(vectors: Float[Array, "k d *batch"]) -> Float[Array, "entries *batch"]:
+    """`sum_k v_k v_k'`, packed."""
+    rows, columns = np.tril_indices(vectors.shape[1])
+    product = vectors[0][rows] * vectors[0][columns]
+    for vector in vectors[1:]:
+        product = product + vector[rows] * vector[columns]
+    return product
+
+
+def factor_columns(packed: Array, pivots: int) -> Array:
+    """The first columns of the Cholesky factor, packed."""
+    order = order_of(packed)
+    rows, columns = np.tril_indices(order)
+    entry = jnp.asarray(entry_index(order))
+
+    def eliminate(k: Array, matrix: Array) -> Array:
+        row = matrix[entry[k]]
+        column = row / jnp.sqrt(row[k])
+        after, at = (over(mask, packed) for mask in (columns > k, columns == k))
+        rest = matrix - column[rows] * column[columns]
+        return jnp.where(after, rest, jnp.where(at, column[rows], matrix))
+
+    return lax.fori_loop(0, pivots, eliminate, packed)
+
+
+def over(mask: Array | np.ndarray, like: Array) -> Array:
+    """A mask of the leading axes of `like`, with axes for its batch."""
+    return jnp.asarray(mask).reshape(mask.shape + (1,) * (like.ndim - mask.ndim))

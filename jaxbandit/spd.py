@@ -1,0 +1,171 @@
+"""Factor, inverse and solution of many small symmetric positive definite matrices.
+
+The loops of `packed`, behind doors for ordinary matrices with any leading batch axes, `vmap`'s
+included. Only lower triangles are read; a matrix that is not positive definite gives NaN.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array, lax
+from jax.custom_batching import custom_vmap
+from jaxtyping import Float
+
+from jaxbandit import packed
+from jaxbandit.linalg import einsum, matmul, symmetrize
+from jaxbandit.packed import over
+
+
+@jax.custom_jvp
+def cholesky(matrix: Float[Array, "*batch d d"]) -> Float[Array, "*batch d d"]:
+    """Lower triangular L with `L L' = matrix`, for symmetric positive definite matrices.
+
+    Only the lower triangle is read. A matrix that is not positive definite gives NaN.
+    """
+    return _cholesky(matrix)[0]
+
+
+@jax.custom_jvp
+def inverse(
+    matrix: Float[Array, "*batch d d"],
+) -> tuple[Float[Array, "*batch d d"], Float[Array, "*batch"]]:
+    """Inverse, exactly symmetric, and log-determinant of symmetric positive definite matrices.
+
+    Only the lower triangle is read. A matrix that is not positive definite gives NaN.
+    """
+    result, log_det = _inverse(matrix)
+    return result, log_det
+
+
+def solve(
+    matrix: Float[Array, "*batch d d"], vector: Float[Array, "*batch d"]
+) -> Float[Array, "*batch d"]:
+    """Solution x of `matrix x = vector`, for symmetric positive definite matrices.
+
+    Only the lower triangle is read. A matrix that is not positive definite gives NaN.
+    """
+    return _differentiable_solve(matrix, vector)
+
+
+# Derivatives, so that none walks through the loops.
+
+
+@cholesky.defjvp
+def _cholesky_jvp(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Array, Array]:
+    # dL = L phi(L^-1 dA L^-T), phi: lower triangle with half the diagonal (Murray 2016, eq. 8).
+    factor, change = cholesky(*primals), symmetrize(tangents[0])
+    divide = partial(lax.linalg.triangular_solve, factor, lower=True)
+    inside = divide(divide(change, left_side=True), left_side=False, transpose_a=True)
+    half = jnp.tril(inside) - 0.5 * inside * jnp.eye(factor.shape[-1], dtype=factor.dtype)
+    return factor, matmul(factor, half)
+
+
+@inverse.defjvp
+def _inverse_jvp(
+    primals: tuple[Array], tangents: tuple[Array]
+) -> tuple[tuple[Array, Array], tuple[Array, Array]]:
+    # d(A^-1) = -A^-1 dA A^-1 and d(log det A) = tr(A^-1 dA).
+    (result, log_det), change = inverse(*primals), symmetrize(tangents[0])
+    return (result, log_det), (
+        -matmul(matmul(result, change), result),
+        jnp.sum(result * change, axis=(-2, -1)),
+    )
+
+
+@jax.custom_jvp
+def _differentiable_solve(matrix: Array, vector: Array) -> Array:
+    return _solve(matrix, vector)[0]
+
+
+@_differentiable_solve.defjvp
+def _solve_jvp(primals: tuple[Array, Array], tangents: tuple[Array, Array]) -> tuple[Array, Array]:
+    # dx = A^-1 (db - dA x)
+    (matrix, vector), (change, vector_change) = primals, tangents
+    solution = _differentiable_solve(matrix, vector)
+    rest = vector_change - einsum("...ij,...j->...i", symmetrize(change), solution)
+    return solution, einsum("...ij,...j->...i", inverse(matrix)[0], rest)
+
+
+# The loops, with the batch last.
+
+
+Function = Callable[..., tuple[Array, ...]]
+
+
+def _batched(*ranks: int) -> Callable[[Function], Function]:
+    """Give a function of arrays [..., batch] any leading batch axes instead, under `vmap` too.
+
+    Args:
+        ranks: rank of each argument without its batch axes, which all arguments share.
+    """
+
+    def decorate(function: Function) -> Function:
+        @custom_vmap
+        def call(*arrays: Array) -> tuple[Array, ...]:
+            batch = arrays[0].shape[: arrays[0].ndim - ranks[0]]
+            flat = [
+                jnp.moveaxis(array.reshape((-1, *array.shape[array.ndim - rank :])), 0, -1)
+                for array, rank in zip(arrays, ranks, strict=True)
+            ]
+            return tuple(
+                jnp.moveaxis(out, -1, 0).reshape((*batch, *out.shape[:-1]))
+                for out in function(*flat)
+            )
+
+        @call.def_vmap
+        def _(
+            axis_size: int, in_batched: list[bool], *arrays: Array
+        ) -> tuple[tuple[Array, ...], tuple[bool, ...]]:
+            # The axis that vmap adds in front is one more batch axis.
+            out = call(
+                *(
+                    array if batched else jnp.broadcast_to(array, (axis_size, *array.shape))
+                    for array, batched in zip(arrays, in_batched, strict=True)
+                )
+            )
+            return out, tuple(True for _ in out)
+
+        return call
+
+    return decorate
+
+
+@_batched(2)
+def _cholesky(matrix: Array) -> tuple[Array, ...]:
+    order = matrix.shape[0]
+    factor = packed.unpack(packed.factor_columns(_lower(matrix), order))
+    return (jnp.where(over(np.tri(order, dtype=bool), matrix), factor, 0),)
+
+
+@_batched(2)
+def _inverse(matrix: Array) -> tuple[Array, ...]:
+    entries, log_det = packed.inverse(_lower(matrix))
+    return packed.unpack(entries), log_det
+
+
+@_batched(2, 1)
+def _solve(matrix: Array, vector: Array) -> tuple[Array, ...]:
+    order = vector.shape[0]
+    # With b' as a last row, the factor's last row is y = L^-1 b; then x = L^-T y, from the end.
+    rows = jnp.concatenate([_lower(matrix), vector, jnp.zeros_like(vector[:1])])
+    factor = packed.factor_columns(rows, order)
+    entry, index = jnp.asarray(packed.entry_index(order)), np.arange(order)
+
+    def substitute(step: Array, rest: Array) -> Array:
+        k = order - 1 - step
+        row = factor[entry[k]]
+        solved = rest[k] / row[k]
+        before, at = (over(mask, vector) for mask in (index < k, index == k))
+        return jnp.where(before, rest - row * solved, jnp.where(at, solved, rest))
+
+    return (lax.fori_loop(0, order, substitute, factor[-1 - order : -1]),)
+
+
+def _lower(matrix: Array) -> Array:
+    rows, columns = np.tril_indices(matrix.shape[0])
+    return matrix[rows, columns]
