@@ -70,6 +70,12 @@ def check_not_negative(name: str, value: Any) -> None:
         raise InputError(f"{name} must not be negative, was {value}")
 
 
+def check_probability(name: str, value: Any) -> None:
+    """Strictly between 0 and 1."""
+    if is_concrete(value) and not np.all((np.asarray(value) > 0) & (np.asarray(value) < 1)):
+        raise InputError(f"{name} must lie strictly between 0 and 1, was {value}")
+
+
 def check_covariance(name: str, value: Any, *, singular: bool) -> None:
     """Symmetric and positive definite, or semi-definite where `singular` is allowed."""
     if not is_concrete(value):

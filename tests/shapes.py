@@ -46,7 +46,7 @@ def _with_fields(hint: Any) -> Any:
     if get_origin(hint) in (tuple, dict, Union, UnionType) and any(parts.values()):
         args = tuple(parts[part] or part for part in get_args(hint))
         origin = get_origin(hint)
-        return Union[args] if origin in (Union, UnionType) else origin[args]  # noqa: UP007
+        return Union[args] if origin in (Union, UnionType) else origin[args]  # noqa: UP007  (of values, which `|` does not join)
     return None
 
 

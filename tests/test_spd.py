@@ -8,17 +8,12 @@ import pytest
 from jaxbandit import spd
 from tests.matrices import random_spd
 
-# Every batch shape is a program of its own, and long to compile where written out.
-BATCHES = {
-    **dict.fromkeys((1, 2, 3), ((), (5,), (2, 3))),
-    **dict.fromkeys((4, 6, 12), ((2, 3),)),
-    **dict.fromkeys((13, 14), ((), (5,), (2, 3))),
-}
+BATCHES = ((), (5,), (2, 3))
 
 
-@pytest.mark.parametrize("order", BATCHES)
+@pytest.mark.parametrize("order", [1, 2, 3, 4, 6, 12, 14])
 def test_factor_inverse_and_solve(order, tol):
-    for batch in BATCHES[order]:
+    for batch in BATCHES:
         matrix, vector = (
             random_spd(order, batch),
             np.random.default_rng(1).normal(size=(*batch, order)),

@@ -40,7 +40,8 @@ def paper_alpha(features: int, delta: ArrayLike) -> Array:
     7.74 3.08
     """
     d = checks.check_count("features", features)
-    delta = _check_delta(delta)
+    checks.check_probability("delta", delta)
+    delta = jnp.asarray(delta, float)
     if checks.is_concrete(delta) and np.any(np.asarray(delta) > np.exp(-1) * (1 + 1e-6)):
         raise InputError(
             f"delta must be at most 1/e = 0.3679 for the paper's alpha, was {delta}: its proof "
@@ -69,7 +70,8 @@ def exact_alpha(features: int, delta: ArrayLike) -> Array:
         InputError: features below one, delta outside (0, 1).
     """
     d = checks.check_count("features", features)
-    delta = _check_delta(delta)
+    checks.check_probability("delta", delta)
+    delta = jnp.asarray(delta, float)
     log_inverse = -jnp.log(delta)
     high = d + 2 * jnp.sqrt(d * log_inverse) + 2 * log_inverse
 
@@ -165,11 +167,3 @@ def check_alpha(alpha: ArrayLike) -> Array:
     """A width as floating numbers, at least 0."""
     checks.check_not_negative("alpha", alpha)
     return jnp.asarray(alpha, float)
-
-
-def _check_delta(delta: ArrayLike) -> Array:
-    if checks.is_concrete(delta):
-        value = np.asarray(delta)
-        if not np.all((value > 0) & (value < 1)):
-            raise InputError(f"delta must lie strictly between 0 and 1, was {delta}")
-    return jnp.asarray(delta, float)

@@ -80,7 +80,7 @@ def confidence(
         raise InputError(f'preset must be "paper" or "reference", was {preset!r}')
     checks.check_positive("sigma", sigma)
     if delta is not None:
-        check_probability("delta", delta)
+        checks.check_probability("delta", delta)
     elif anytime:
         raise InputError("delta must be given where the horizon is unknown (anytime=True)")
     for name, value in (("floor", floor), ("ceiling", ceiling)):
@@ -100,14 +100,6 @@ def confidence(
         lagged=zero if paper else one,
         anytime=() if anytime else None,
     )
-
-
-def check_probability(name: str, value: ArrayLike) -> None:
-    """Strictly between 0 and 1."""
-    if checks.is_concrete(value):
-        array = np.asarray(value)
-        if not np.all((array > 0) & (array < 1)):
-            raise InputError(f"{name} must lie strictly between 0 and 1, was {value}")
 
 
 def squared_width(bounds: Confidence, arms: int, round_number: ArrayLike, horizon: Any) -> Array:

@@ -6,7 +6,8 @@ import polars as pl
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-_COLOUR = {"UCB": "#0072B2", "LCB": "#009E73", "OtO": "#D55E00"}
+from jaxbandit.studies.plots import COLOUR
+
 _MARKER = {"UCB": "s", "LCB": "^"}
 _MARKED_ALPHAS = (0.01, 0.1, 1, 10, 100)
 
@@ -23,11 +24,11 @@ def trade_off(table: pl.DataFrame, samples: int, title: str) -> Figure:
         part = table.filter(pl.col("horizon") == horizon)
         oto = part.filter(pl.col("policy") == "OtO").sort("alpha")
         x, y = (oto[name].to_numpy() / horizon for name in _PAIR)
-        axis.plot(x, y, color=_COLOUR["OtO"], zorder=2)
+        axis.plot(x, y, color=COLOUR["OtO"], zorder=2)
         seen: list[tuple[float, float]] = []
         for alpha in _MARKED_ALPHAS:
             near = int((oto["alpha"] - alpha).abs().arg_min() or 0)
-            axis.plot(x[near], y[near], "o", color=_COLOUR["OtO"], markersize=4, zorder=3)
+            axis.plot(x[near], y[near], "o", color=COLOUR["OtO"], markersize=4, zorder=3)
             # A label where there is room for one.
             if all(max(x[near] / a, a / x[near], y[near] / b, b / y[near]) > 1.6 for a, b in seen):
                 seen.append((x[near], y[near]))
@@ -37,12 +38,12 @@ def trade_off(table: pl.DataFrame, samples: int, title: str) -> Figure:
                     xytext=(4, 4),
                     textcoords="offset points",
                     fontsize=7,
-                    color=_COLOUR["OtO"],
+                    color=COLOUR["OtO"],
                 )
         for policy, marker in _MARKER.items():
             one = part.filter(pl.col("policy") == policy)
             point = [one[name][0] / horizon for name in _PAIR]
-            axis.plot(*point, marker, color=_COLOUR[policy], markersize=8, alpha=0.85, zorder=4)
+            axis.plot(*point, marker, color=COLOUR[policy], markersize=8, alpha=0.85, zorder=4)
         axis.set_xscale("log")
         axis.set_yscale("log")
         axis.margins(0.12)
@@ -54,11 +55,11 @@ def trade_off(table: pl.DataFrame, samples: int, title: str) -> Figure:
     for axis in axes[::3]:
         axis.set_ylabel(r"bound on $R/T$")
     handles = [
-        Line2D([], [], color=_COLOUR[p], marker=m, linestyle="", markersize=8, label=p)
+        Line2D([], [], color=COLOUR[p], marker=m, linestyle="", markersize=8, label=p)
         for p, m in _MARKER.items()
     ]
     handles.append(
-        Line2D([], [], color=_COLOUR["OtO"], marker="o", markersize=4, label="OtO, alpha at points")
+        Line2D([], [], color=COLOUR["OtO"], marker="o", markersize=4, label="OtO, alpha at points")
     )
     figure.legend(handles=handles, loc="outside upper center", ncols=3, frameon=False)
     figure.supxlabel(title, fontsize=8, color="0.4")
@@ -76,7 +77,7 @@ def intervals(table: pl.DataFrame, samples: int, title: str) -> Figure:
         for horizon in table["horizon"].unique().sort()
     ]
     least = table.filter(pl.col("lower") > 0)
-    edge = float((least["lower"] / least["horizon"]).min()) / 2  # type: ignore[arg-type]
+    edge = (least["lower"] / least["horizon"]).to_numpy().min() / 2
     for axis, (number, name) in zip(axes, names.items(), strict=True):
         for at, (data, horizon) in enumerate(keys):
             for shift, policy in ((-0.17, "UCB"), (0.17, "LCB")):
@@ -88,7 +89,7 @@ def intervals(table: pl.DataFrame, samples: int, title: str) -> Figure:
                     named=True,
                 )
                 low, high = (one[side] / horizon for side in ("lower", "upper"))
-                colour, row = _COLOUR[policy], at + shift
+                colour, row = COLOUR[policy], at + shift
                 axis.plot([max(low, edge), high], [row, row], color=colour, lw=3, alpha=0.35)
                 axis.plot(high, row, "|", color=colour, markersize=10, mew=2)
                 start = "|" if low > 0 else "<"
@@ -106,7 +107,7 @@ def intervals(table: pl.DataFrame, samples: int, title: str) -> Figure:
 
     axes[0].set_yticks(range(len(keys)), [label(*key) for key in keys], fontsize=8)
     axes[0].invert_yaxis()
-    handles = [Line2D([], [], color=_COLOUR[p], lw=3, label=p) for p in ("UCB", "LCB")]
+    handles = [Line2D([], [], color=COLOUR[p], lw=3, label=p) for p in ("UCB", "LCB")]
     figure.legend(handles=handles, loc="outside upper center", ncols=2, frameon=False)
     note = "; an arrow: no lower bound but 0"
     figure.supxlabel(title + note, fontsize=8, color="0.4")

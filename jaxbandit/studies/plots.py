@@ -7,13 +7,16 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 # Colour-blind safe (Okabe and Ito), fixed per policy so that figures compare.
-_STYLE = {
-    "HierOPO": ("#D55E00", "o"),
-    "FlatOPO": ("#0072B2", "s"),
-    "OracleOPO": ("#009E73", "^"),
+COLOUR = {
+    "HierOPO": "#D55E00",
+    "FlatOPO": "#0072B2",
+    "OracleOPO": "#009E73",
+    "UCB": "#0072B2",
+    "LCB": "#009E73",
+    "OtO": "#D55E00",
 }
-
-_ONLINE_STYLE = {"UCB": ("#0072B2", "-"), "LCB": ("#009E73", "--"), "OtO": ("#D55E00", "-")}
+_MARKER = {"HierOPO": "o", "FlatOPO": "s", "OracleOPO": "^"}
+_LINE = {"UCB": "-", "LCB": "--", "OtO": "-"}
 
 
 def hieropo_figure2(table: pl.DataFrame) -> Figure:
@@ -54,15 +57,15 @@ def oto_synthetic(table: pl.DataFrame) -> Figure:
     for row, horizon in zip(axes, horizons, strict=True):
         for axis, instance in zip(row, (1, 2), strict=True):
             part = table.filter((pl.col("instance") == instance) & (pl.col("horizon") == horizon))
-            for policy, (colour, line) in _ONLINE_STYLE.items():
+            for policy, line in _LINE.items():
                 one = part.filter(pl.col("policy") == policy)
                 names = ("round", "regret_mean", "regret_std", "regret_sem")
                 at, mean, std, sem = (one[name].to_numpy() for name in names)
-                axis.plot(at, mean, color=colour, linestyle=line, label=policy)
+                axis.plot(at, mean, color=COLOUR[policy], linestyle=line, label=policy)
                 axis.fill_between(
-                    at, mean - 2 * std, mean + 2 * std, color=colour, alpha=0.12, lw=0
+                    at, mean - 2 * std, mean + 2 * std, color=COLOUR[policy], alpha=0.12, lw=0
                 )
-                axis.fill_between(at, mean - sem, mean + sem, color=colour, alpha=0.5, lw=0)
+                axis.fill_between(at, mean - sem, mean + sem, color=COLOUR[policy], alpha=0.5, lw=0)
             axis.set_title(f"instance {instance}, T = {horizon}")
             axis.set_xlabel("round")
             axis.grid(alpha=0.25)
@@ -73,11 +76,11 @@ def oto_synthetic(table: pl.DataFrame) -> Figure:
 
 
 def _curves(axis: Axes, table: pl.DataFrame, x: str) -> None:
-    for policy, (colour, marker) in _STYLE.items():
+    for policy, marker in _MARKER.items():
         part = table.filter(pl.col("policy") == policy).sort(x)
         at, mean, sem = (part[c].to_numpy() for c in (x, "suboptimality_mean", "suboptimality_sem"))
-        axis.plot(at, mean, color=colour, marker=marker, markersize=4, label=policy)
-        axis.fill_between(at, mean - sem, mean + sem, color=colour, alpha=0.2, linewidth=0)
+        axis.plot(at, mean, color=COLOUR[policy], marker=marker, markersize=4, label=policy)
+        axis.fill_between(at, mean - sem, mean + sem, color=COLOUR[policy], alpha=0.2, linewidth=0)
     axis.set_ylim(bottom=0)
     axis.grid(alpha=0.25)
 

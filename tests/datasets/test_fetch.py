@@ -89,12 +89,16 @@ def test_no_connection(tmp_path, monkeypatch):
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     with socket.socket() as taken:  # bound, but listening to nobody
         taken.bind(("127.0.0.1", 0))
-        refusal(tmp_path, f"http://127.0.0.1:{taken.getsockname()[1]}/ml-1m.zip")
+        said = refusal(tmp_path, f"http://127.0.0.1:{taken.getsockname()[1]}/ml-1m.zip")
+    assert "refused" in said
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_cache_that_cannot_be_written(tmp_path, server):
     (tmp_path / "file").write_text("")
-    refusal(tmp_path / "file" / "cache", server[0] + "/ml-1m.zip")
+    said = refusal(tmp_path / "file" / "cache", server[0] + "/ml-1m.zip")
+    assert str(tmp_path / "file") in said
+    assert (tmp_path / "file").read_text() == ""
 
 
 def test_a_missing_extra_is_named(tmp_path, monkeypatch):

@@ -28,7 +28,7 @@ def part(log, which):
     return jb.BanditLog(*(np.asarray(field)[which] for field in log))
 
 
-def same(first, second):
+def assert_same(first, second):
     tolerance = 1e-10 if first.mean.dtype == np.float64 else 1e-4
     for one, two in zip(first, second, strict=True):
         assert normwise(one[None], two[None]) < tolerance
@@ -39,7 +39,7 @@ def same(first, second):
 def test_order_of_records_does_not_matter(seed):
     rng, model, log = make(seed)
     shuffled = part(log, rng.permutation(RECORDS))
-    same(
+    assert_same(
         jb.task_posteriors(model, jb.task_statistics(shuffled, TASKS)),
         jb.task_posteriors(model, jb.task_statistics(log, TASKS)),
     )
@@ -52,10 +52,10 @@ def test_permuting_tasks_permutes_results(seed):
     order = rng.permutation(TASKS)
     stats = jb.task_statistics(log, TASKS)
     renamed = jb.task_statistics(log._replace(task=order[log.task]), TASKS)
-    same(jb.hyper_posterior(model, renamed), jb.hyper_posterior(model, stats))
+    assert_same(jb.hyper_posterior(model, renamed), jb.hyper_posterior(model, stats))
     for function in (jb.task_posteriors, jb.flat_posteriors):
         permuted = function(model, renamed)
-        same(jb.Gaussian(*(field[order] for field in permuted)), function(model, stats))
+        assert_same(jb.Gaussian(*(field[order] for field in permuted)), function(model, stats))
 
 
 @few

@@ -48,7 +48,7 @@ def draws(seed, gaussian, *shape):
     return jnp.asarray(rng.multivariate_normal(mean, cov, shape, method="cholesky"), float)
 
 
-def close(actual, expected, rtol=RTOL, atol=None):
+def assert_close(actual, expected, rtol=RTOL, atol=None):
     for have, want in zip(actual, expected, strict=True):
         np.testing.assert_allclose(have, want, rtol=rtol, atol=rtol if atol is None else atol)
 
@@ -59,7 +59,7 @@ def close(actual, expected, rtol=RTOL, atol=None):
 def test_one_particle_is_the_oracle(model, data, tasks):
     mu = jnp.array([0.3, 2.0])
     post = jb.marginal_posteriors(mu[None], tasks.conditional, data)
-    close(post, jb.oracle_posteriors(model, data, mu))
+    assert_close(post, jb.oracle_posteriors(model, data, mu))
 
 
 def test_weights_count_repeated_particles(data, tasks):
@@ -67,7 +67,7 @@ def test_weights_count_repeated_particles(data, tasks):
     with np.errstate(divide="ignore"):
         weighted = jb.marginal_posteriors(particles, tasks.conditional, data, np.log(count))
     repeated = jnp.repeat(particles, count, axis=0)
-    close(weighted, jb.marginal_posteriors(repeated, tasks.conditional, data))
+    assert_close(weighted, jb.marginal_posteriors(repeated, tasks.conditional, data))
 
 
 @pytest.mark.parametrize("offset", [0.0, 1e3])
@@ -89,7 +89,7 @@ def test_total_expectation_and_covariance_far_from_zero(offset):
     mean = np.einsum("p,psi->si", weight, means)
     within = np.sum(weight * (1 + np.tanh(particles[:, 0] - offset) ** 2)) * np.eye(2)
     between = np.einsum("p,psi,psj->sij", weight, means - mean, means - mean)
-    close(post, (mean, within + between), rtol=1e-9 if X64 else 1e-3 if offset else 1e-5)
+    assert_close(post, (mean, within + between), rtol=1e-9 if X64 else 1e-3 if offset else 1e-5)
 
 
 def test_particle_of_no_weight_may_have_no_posterior(data, tasks):
@@ -100,7 +100,7 @@ def test_particle_of_no_weight_may_have_no_posterior(data, tasks):
     particles = jnp.array([[9.0, 0.0], [1.0, 2.0], [8.0, 0.0]])
     weights = jnp.array([-jnp.inf, 0.0, -jnp.inf])
     post = jb.marginal_posteriors(particles, fragile, data, weights)
-    close(post, jb.marginal_posteriors(particles[1:2], tasks.conditional, data))
+    assert_close(post, jb.marginal_posteriors(particles[1:2], tasks.conditional, data))
     traced = jax.jit(lambda w: jb.marginal_posteriors(particles, fragile, data, w))
     assert np.all(np.isnan(traced(weights.at[1].set(jnp.nan)).mean))
 
@@ -322,7 +322,7 @@ def test_jit_vmap_and_eager_agree(data, tasks):
     mapped = jax.jit(jax.vmap(both))(particles)
     for index in range(3):
         one = jax.tree.map(lambda x, i=index: x[i], mapped)
-        close(one, both(particles[index]), rtol=1e-12 if X64 else 1e-5)
+        assert_close(one, both(particles[index]), rtol=1e-12 if X64 else 1e-5)
 
 
 def test_parameters_of_a_task_model_do_not_recompile(data):

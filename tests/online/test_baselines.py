@@ -71,7 +71,7 @@ def instances():
     return [synthetic(2, RUNS), random_instance(5, RUNS, 1), random_instance(40, RUNS, 2)]
 
 
-def compare(policy, choose, instance, horizon=HORIZON):
+def assert_decides_as(policy, choose, instance, horizon=HORIZON):
     """Arms and rewards of every round are the oracle's; gives the package's trajectory."""
     environment = jb.bernoulli_arms(instance.mean)
     ours = cases.rollouts(policy, environment, instance.count, instance.total, horizon)
@@ -97,7 +97,7 @@ def test_epsilon_greedy_decides_as_the_oracle(epsilon, decay):
     for instance in instances():
         coin, die = dice(RUNS, HORIZON, len(instance.mean))
         choose = baselines.epsilon_greedy(epsilon, decay, coin, die)
-        compare(jb.epsilon_greedy(epsilon, decay), choose, instance)
+        assert_decides_as(jb.epsilon_greedy(epsilon, decay), choose, instance)
 
 
 @in_float64
@@ -105,14 +105,14 @@ def test_epsilon_greedy_decides_as_the_oracle(epsilon, decay):
 def test_explore_then_commit_decides_as_the_oracle(rounds_per_arm):
     for instance in instances():
         choose = baselines.explore_then_commit(rounds_per_arm)
-        compare(jb.explore_then_commit(rounds_per_arm), choose, instance)
+        assert_decides_as(jb.explore_then_commit(rounds_per_arm), choose, instance)
 
 
 @in_float64
 @pytest.mark.parametrize("sigma", [0.5, 0.2])
 def test_moss_decides_as_the_oracle(sigma):
     for instance in instances():
-        compare(jb.moss(sigma), baselines.moss(sigma, HORIZON), instance)
+        assert_decides_as(jb.moss(sigma), baselines.moss(sigma, HORIZON), instance)
 
 
 @in_float64
@@ -124,7 +124,7 @@ def test_min_ucb_decides_as_the_oracle(bias, setting):
         if bias == "each":
             bound = np.resize([0.2718, 0.0, np.inf, 0.0314], len(instance.mean))
         choose = baselines.min_ucb(bound, setting.oracle(), HORIZON)
-        compare(jb.min_ucb(bound, setting.package()), choose, instance)
+        assert_decides_as(jb.min_ucb(bound, setting.package()), choose, instance)
 
 
 @in_float64
@@ -136,7 +136,7 @@ def test_conservative_ucb_decides_as_the_oracle(alpha, setting):
         choose = baselines.conservative_ucb(
             alpha, setting.oracle(), HORIZON, uniforms(RUNS, HORIZON)
         )
-        ours = compare(jb.conservative_ucb(alpha, setting.package()), choose, instance)
+        ours = assert_decides_as(jb.conservative_ucb(alpha, setting.package()), choose, instance)
         rounds = ours.info["baseline_rounds"]
         np.testing.assert_array_equal(rounds, np.stack(choose.baseline_rounds, axis=1))
         mixed += np.sum((rounds[:, -1] > 0) & (rounds[:, -1] < HORIZON))
@@ -151,7 +151,7 @@ def test_thompson_gaussian_decides_as_the_oracle():
         for noise_std, mean, std in ((0.5, 0.5, 0.5), (0.1, np.linspace(0, 1, arms), 2.0)):
             policy = jb.thompson_gaussian(noise_std, prior_mean=mean, prior_std=std)
             choose = baselines.thompson_gaussian(noise_std, mean, std, normal)
-            compare(policy, choose, instance)
+            assert_decides_as(policy, choose, instance)
 
 
 @in_float64
@@ -161,7 +161,7 @@ def test_thompson_bernoulli_decides_as_the_oracle_given_its_draws():
         for successes, failures in ((1.0, 1.0), (0.5, 0.5), (3.0, 1.0)):
             policy = jb.thompson_bernoulli(successes, failures)
             choose = baselines.thompson_bernoulli(successes, failures, draw)
-            compare(policy, choose, instance)
+            assert_decides_as(policy, choose, instance)
 
 
 # The draws of Thompson sampling.

@@ -20,7 +20,7 @@ in_float64 = pytest.mark.skipif(
 )
 
 
-def agree(ours, theirs, policy, tolerance=1e-9):
+def assert_agree(ours, theirs, policy, tolerance=1e-9):
     """Arms and rewards in every round; OtO's budget of the round to come, and its LCB rounds."""
     np.testing.assert_array_equal(ours.arm, theirs.arm)
     np.testing.assert_allclose(ours.reward, theirs.reward, rtol=tolerance, atol=tolerance)
@@ -41,7 +41,9 @@ def name_of(setting):
 @pytest.mark.parametrize("budget", BUDGETS)
 def test_oto_decides_as_the_oracle(budget, setting, which):
     alpha = ALPHA[setting.anytime]
-    agree(*both(synthetic(which, RUNS), HORIZON, setting, alpha=alpha, budget=budget), policy="oto")
+    assert_agree(
+        *both(synthetic(which, RUNS), HORIZON, setting, alpha=alpha, budget=budget), policy="oto"
+    )
 
 
 @in_float64
@@ -51,7 +53,7 @@ def test_oto_decides_as_the_oracle(budget, setting, which):
 @pytest.mark.parametrize("budget", BUDGETS)
 def test_oto_decides_as_the_oracle_in_a_thousand_runs(budget, setting, which):
     instance, alpha = synthetic(which, 1000, seed=1), ALPHA[setting.anytime]
-    agree(*both(instance, HORIZON, setting, alpha=alpha, budget=budget), policy="oto")
+    assert_agree(*both(instance, HORIZON, setting, alpha=alpha, budget=budget), policy="oto")
 
 
 @in_float64
@@ -59,7 +61,7 @@ def test_oto_decides_as_the_oracle_in_a_thousand_runs(budget, setting, which):
 @pytest.mark.parametrize("policy", ["ucb", "lcb"])
 def test_ucb_and_lcb_decide_as_the_oracle(policy, setting):
     for which in (1, 2):
-        agree(*both(synthetic(which, RUNS), HORIZON, setting, policy), policy=policy)
+        assert_agree(*both(synthetic(which, RUNS), HORIZON, setting, policy), policy=policy)
 
 
 # Positions of the arms, the setting and the budget that are tried by default.
@@ -85,7 +87,7 @@ def test_oto_decides_as_the_oracle_on_random_instances(arms, setting, budget):
     for seed, alpha in enumerate((0.02, 0.3, 2.0)):
         instance = random_instance(arms, 10, seed)
         ours, theirs = both(instance, horizon, setting, alpha=alpha, budget=budget)
-        agree(ours, theirs, "oto")
+        assert_agree(ours, theirs, "oto")
         left_lcb += np.sum(np.diff(theirs.lcb_rounds, axis=1, prepend=0) == 0)
     assert left_lcb > 0
 
@@ -98,7 +100,9 @@ def test_ucb_and_lcb_decide_as_the_oracle_on_random_instances(arms):
     horizon = 2 * arms if arms > 100 else 150
     for setting in settings()[:2]:
         for policy in ("ucb", "lcb"):
-            agree(*both(random_instance(arms, 10, arms), horizon, setting, policy), policy=policy)
+            assert_agree(
+                *both(random_instance(arms, 10, arms), horizon, setting, policy), policy=policy
+            )
 
 
 def gaussian_pair(horizon, setting, policy, **options):
@@ -121,7 +125,10 @@ def gaussian_pair(horizon, setting, policy, **options):
             for arm in range(4)
         ]
     ).astype(float)
-    reward = lambda t, arm: tabled[arm, np.arange(runs), t - 1]  # noqa: E731  (one line, used once)
+
+    def reward(t, arm):
+        return tabled[arm, np.arange(runs), t - 1]
+
     theirs = oracle.play(reward, count, total, horizon, policy, setting.oracle(), **options)
     return ours, theirs
 
@@ -132,7 +139,7 @@ def test_normal_rewards_decide_as_the_oracle(policy):
     options = {"alpha": 0.3} if policy == "oto" else {}
     pair = gaussian_pair(300, Setting("paper", 0.01), policy, **options)
     # Normal numbers are float32 in both precisions, so their last bits depend on the program.
-    agree(*pair, policy=policy, tolerance=1e-4)
+    assert_agree(*pair, policy=policy, tolerance=1e-4)
 
 
 # Decisions in float32: all the same but where a budget rounds to the other side of zero.
@@ -207,7 +214,7 @@ def test_oto_of_alpha_zero_is_not_lcb_where_all_arms_have_data(x64):
     instance = cases.with_data([0.6, 0.5, 0.4], [100, 100, 100], 200, seed=3)
     ours, theirs = both(instance, 1000, Setting(), alpha=0.0)
     if x64:
-        agree(ours, theirs, "oto")
+        assert_agree(ours, theirs, "oto")
     lcb = both(instance, 1000, Setting(), "lcb")[0]
     assert np.mean(np.any(ours.arm != lcb.arm, axis=1)) > 0.9
 

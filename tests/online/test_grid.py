@@ -6,6 +6,7 @@ import pytest
 
 import jaxbandit as jb
 from jaxbandit import tiles
+from tests.messages import assert_refused
 
 KEY = jax.random.key(4)
 MEANS = ([0.5, 0.6, 0.7], [0.7, 0.6, 0.5], [0.2, 0.9, 0.4])
@@ -21,7 +22,7 @@ def play(policies, environment, horizon, count, **options):
     return jb.simulate(KEY, policies, environment, horizon=horizon, offline_count=count, **options)
 
 
-def close(actual, expected):
+def assert_close(actual, expected):
     np.testing.assert_allclose(actual, expected, rtol=1e-5, atol=1e-5)
 
 
@@ -47,22 +48,22 @@ def test_a_cell_is_what_it_would_be_alone(whole, index):
         np.testing.assert_array_equal(one.final_regret[index], other.final_regret)
         np.testing.assert_array_equal(one.final_reward[index], other.final_reward)
         # Sums over runs round by another order in another program; runs themselves do not.
-        close(one.pulls.mean[index], other.pulls.mean)
+        assert_close(one.pulls.mean[index], other.pulls.mean)
         for field in ("regret", "logging_regret", "reward"):
             got, expected = getattr(one, field).mean, getattr(other, field).mean
-            close(got[index, : len(ends)], expected[: len(ends)])
+            assert_close(got[index, : len(ends)], expected[: len(ends)])
             # Beyond its horizon a cell keeps what it had there.
-            close(got[index, len(ends) :], expected[-1])
+            assert_close(got[index, len(ends) :], expected[-1])
         for key, moments in other.info.items():
-            close(one.info[key].mean[index, -1], moments.mean[-1])
+            assert_close(one.info[key].mean[index, -1], moments.mean[-1])
         curves = one.regret_curves
         assert curves.shape == (3, RUNS, 3)
         np.testing.assert_array_equal(
             curves[index, :, : len(ends)], other.regret_curves[:, : len(ends)]
         )
     paired, expected = whole.paired("ucb", "oto"), alone.paired("ucb", "oto")
-    close(paired.mean[index, -1], expected.mean[-1])
-    close(paired.sem[index, -1], expected.sem[-1])
+    assert_close(paired.mean[index, -1], expected.mean[-1])
+    assert_close(paired.sem[index, -1], expected.sem[-1])
 
 
 def test_only_what_has_cells_gets_them():
@@ -176,5 +177,4 @@ def test_share_of_ucb_rounds():
     ],
 )
 def test_messages(make, said):
-    with pytest.raises(jb.InputError, match=said):
-        make()
+    assert_refused(make, said)

@@ -84,11 +84,16 @@ def test_mapped_twice(name, arms):
 
 
 @pytest.mark.parametrize("arms", [2, 33, 201])
-@pytest.mark.parametrize("name", ["take", "put", "add_at"])
-@pytest.mark.parametrize("shared", ["value", "arm", "entry", "value and arm", "arm and entry"])
-def test_mapped_with_some_shared(shared, name, arms):
-    if name == "take" and "entry" in shared:
-        pytest.skip("take has no entry")
+@pytest.mark.parametrize(
+    ("name", "shared"),
+    [("take", shared) for shared in ("value", "arm", "value and arm")]
+    + [
+        (name, shared)
+        for name in ("put", "add_at")
+        for shared in ("value", "arm", "entry", "value and arm", "arm and entry")
+    ],
+)
+def test_mapped_with_some_shared(name, shared, arms):
     value, arm, entry = inputs(arms, (RUNS,))
     axes, arguments, full = [], [], []
     for part, x in (("value", value), ("arm", arm), ("entry", entry)):

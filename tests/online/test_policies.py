@@ -109,7 +109,7 @@ def test_a_rollout_is_lowered_for_all_platforms(name):
     assert exported.platforms == PLATFORMS
 
 
-class Stop(Exception):  # noqa: N818  (a signal, not an error)
+class StoppedError(Exception):
     """Thrown in place of running the tiles."""
 
 
@@ -118,10 +118,10 @@ def test_the_tile_program_is_lowered_for_all_platforms(monkeypatch):
 
     def take(program, static, key, params, **options):
         taken.update(program=program, static=static, params=params)
-        raise Stop
+        raise StoppedError
 
     monkeypatch.setattr(simulate.tiles, "run_tiles", take)
-    with pytest.raises(Stop):
+    with pytest.raises(StoppedError):
         play(1, REGISTERED)
     monkeypatch.undo()
 

@@ -5,7 +5,7 @@ import polars as pl
 import pytest
 
 import jaxbandit as jb
-from jaxbandit.studies.figures import Settings
+from jaxbandit.studies.figures import Settings, oto_tables
 from jaxbandit.studies.figures import oto_bounds as ours
 
 
@@ -16,7 +16,7 @@ def result():
 
 @pytest.fixture(scope="module")
 def tables():
-    return ours.tables(Settings(), None)
+    return oto_tables.tables(Settings(), None)
 
 
 SKEWED = "two arms only"
@@ -112,9 +112,9 @@ def test_tables(tables):
     proved = [line for line in tables.findings if line.startswith("proved")]
     assert any("T = 1, against the logging policy: UCB on its worst" in line for line in proved)
     # Nothing is proved where lower bounds say nothing.
-    silent = ours.table_findings(tables.table.with_columns(lower=0.0))
+    silent = oto_tables.table_findings(tables.table.with_columns(lower=0.0))
     assert not any(line.startswith("proved") for line in silent)
-    wrong = ours.table_findings(tables.table.with_columns(upper=pl.col("lower") / 2))
+    wrong = oto_tables.table_findings(tables.table.with_columns(upper=pl.col("lower") / 2))
     assert wrong[0].startswith("NOT")
 
 

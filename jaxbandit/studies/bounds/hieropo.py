@@ -23,6 +23,7 @@ from jaxbandit.offpolicy.design import OffPolicyDesign, check_design, draw_log, 
 from jaxbandit.offpolicy.model import Gaussian
 from jaxbandit.offpolicy.policy import ALGORITHMS, pessimistic_action, suboptimality
 from jaxbandit.offpolicy.simulate import dense_statistics
+from jaxbandit.studies import findings
 from jaxbandit.studies.bounds import measures, plots
 from jaxbandit.studies.bounds.options import Hieropo
 from jaxbandit.studies.figures import FigureResult, Reporter
@@ -251,24 +252,15 @@ def steps(
 
 def document(slack: list[dict[str, Any]]) -> str:
     """The factors as a table."""
-    head = list(slack[0])
-    lines = [
+    rows = [[f"{value:.3g}" for value in one.values()] for one in slack]
+    return (
         "Where the slack of theorem 2 comes from: factors between the median bound and the "
-        "1 - delta quantile of HierOPO's suboptimality.\n",
-        f"| {' | '.join(head)} |",
-        "|" + "---:|" * len(head),
-    ]
-    lines += [f"| {' | '.join(f'{value:.3g}' for value in one.values())} |" for one in slack]
-    return "\n".join(lines) + "\n"
+        "1 - delta quantile of HierOPO's suboptimality.\n\n"
+    ) + findings.markdown(list(slack[0]), rows)
 
 
 def _findings(table: pl.DataFrame) -> list[str]:
-    short = table.filter(pl.col("coverage_high") < 1 - pl.col("delta"))
-    lowest = float(table["coverage"].min())  # type: ignore[arg-type]
-    lines = [
-        f"{'confirmed' if short.is_empty() else 'NOT confirmed'}: every bound holds in a share "
-        f"1 - delta of runs or more (lowest share {lowest:.4f})"
-    ]
+    lines = [findings.coverage(table)]
     for (policy, name), part in table.group_by("policy", "bound_name", maintain_order=True):
         by_width = [
             f"{width} alpha {one['ratio'].min():.3g} to {one['ratio'].max():.3g}"
@@ -287,8 +279,7 @@ def _findings(table: pl.DataFrame) -> list[str]:
             for _, one in theorem.group_by(fixed, "delta")
         )
         lines.append(
-            f"{'confirmed' if falls else 'NOT confirmed'}: the {column.replace('_', ' ')} falls "
-            f"with {against}"
+            findings.verdict(f"the {column.replace('_', ' ')} falls with {against}", falls)
         )
     return lines + list(_against_flat(table))
 
@@ -300,7 +291,8 @@ def _against_flat(table: pl.DataFrame) -> Iterator[str]:
     for name in ("theorem 2", "one root"):
         both = table.filter(pl.col("bound_name") == name).join(flat, on=keys)
         below = int((both["bound"] < both["flat"]).sum())
-        yield (
-            f"{'confirmed' if below == len(both) else 'NOT confirmed'}: the bound of HierOPO "
-            f"({name}) is below that of FlatOPO (in {below} of {len(both)} cells)"
+        yield findings.verdict(
+            f"the bound of HierOPO ({name}) is below that of FlatOPO (in {below} of {len(both)} "
+            "cells)",
+            below == len(both),
         )

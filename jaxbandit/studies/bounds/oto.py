@@ -10,8 +10,8 @@ import numpy as np
 import polars as pl
 
 from jaxbandit import bounds
-from jaxbandit.checks import InputError, check_count, check_not_negative
-from jaxbandit.online.arms import Confidence, check_probability, confidence
+from jaxbandit.checks import InputError, check_count, check_not_negative, check_probability
+from jaxbandit.online.arms import Confidence, confidence
 from jaxbandit.online.environments import bernoulli_arms
 from jaxbandit.online.policies.base import Policy
 from jaxbandit.online.policies.lcb import lcb
@@ -19,6 +19,7 @@ from jaxbandit.online.policies.oto import oto
 from jaxbandit.online.policies.ucb import ucb
 from jaxbandit.online.setting import check_some
 from jaxbandit.online.simulate import simulate
+from jaxbandit.studies import findings
 from jaxbandit.studies.bounds import measures, plots
 from jaxbandit.studies.bounds.options import Oto
 from jaxbandit.studies.figures import FigureResult, Reporter
@@ -155,27 +156,19 @@ def _over(first: float, second: float) -> float | None:
 
 def _document(slack: list[dict[str, Any]]) -> str:
     """The factors as a table."""
-    head = list(slack[0])
-    lines = [
-        "Where the slack of UCB's bounds against the best arm comes from: factors, from the "
-        "minimax bound down to the mean of the runs.\n",
-        f"| {' | '.join(head)} |",
-        "|" + "---:|" * len(head),
+    rows = [
+        [str(one["horizon"])]
+        + ["" if value is None else f"{value:.3g}" for value in list(one.values())[1:]]
+        for one in slack
     ]
-    for one in slack:
-        cells = ["" if value is None else f"{value:.3g}" for value in one.values()]
-        cells[0] = str(one["horizon"])
-        lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join(lines) + "\n"
+    return (
+        "Where the slack of UCB's bounds against the best arm comes from: factors, from the "
+        "minimax bound down to the mean of the runs.\n\n"
+    ) + findings.markdown(list(slack[0]), rows)
 
 
 def _findings(table: pl.DataFrame) -> list[str]:
-    short = table.filter(pl.col("coverage_high") < 1 - pl.col("delta"))
-    lowest = float(table["coverage"].min())  # type: ignore[arg-type]
-    lines = [
-        f"{'confirmed' if short.is_empty() else 'NOT confirmed'}: every bound holds in a share "
-        f"1 - delta of runs or more (lowest share {lowest:.4f})"
-    ]
+    lines = [findings.coverage(table)]
     for (against, instances), part in table.group_by("against", "instances", maintain_order=True):
         ratio = part.drop_nulls("ratio")["ratio"]
         if len(ratio):

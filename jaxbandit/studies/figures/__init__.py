@@ -65,14 +65,14 @@ class Entry(NamedTuple):
 
 def registry() -> dict[str, Entry]:
     """Every figure by its command-line name, in the papers' order."""
-    from jaxbandit.studies.figures import hieropo, oto, oto_bounds
+    from jaxbandit.studies.figures import hieropo, oto, oto_bounds, oto_tables
 
     return {
         "hieropo-fig2": Entry(hieropo.figure2, needs_data=False),
         "hieropo-fig3": Entry(hieropo.figure3, needs_data=True),
         "oto-fig1": Entry(oto_bounds.figure1, needs_data=False),
         "oto-fig2": Entry(oto_bounds.figure2, needs_data=False),
-        "oto-tables": Entry(oto_bounds.tables, needs_data=False),
+        "oto-tables": Entry(oto_tables.tables, needs_data=False),
         "oto-fig3": Entry(oto.figure3, needs_data=False),
         "oto-fig4": Entry(oto.figure4, needs_data=False),
         "oto-fig7": Entry(oto.figure7, needs_data=False),

@@ -17,6 +17,7 @@ from jaxbandit.offpolicy.design import synthetic_design
 from jaxbandit.offpolicy.simulate import OffPolicyResult, simulate_offpolicy
 from jaxbandit.studies import plots
 from jaxbandit.studies.figures import FigureResult, Reporter, Settings
+from jaxbandit.studies.findings import verdict
 
 # The paper's: 30 and 10.
 FIGURE2_RUNS = 1000
@@ -135,7 +136,7 @@ def _figure2_findings(results: dict[str, OffPolicyResult]) -> list[str]:
         findings += [f"{panel} panel: {line}" for line in _curve_findings(results[panel])]
     gaps = {panel: results[panel].paired("FlatOPO", "HierOPO").mean for panel in ("left", "middle")}
     findings.append(
-        _verdict(
+        verdict(
             "the gap to FlatOPO is wider for hyper_std 1 than for 0.5 at every number of records",
             bool(np.all(gaps["middle"] > gaps["left"])),
         )
@@ -143,7 +144,7 @@ def _figure2_findings(results: dict[str, OffPolicyResult]) -> list[str]:
     few, many = (results[f"right {m}"] for m in (FIGURE2_TASKS[0], FIGURE2_TASKS[-1]))
     wide, narrow = (r.paired("FlatOPO", "HierOPO").mean[0] for r in (many, few))
     findings.append(
-        _verdict(
+        verdict(
             f"with 500 records the gap to FlatOPO is wider at {FIGURE2_TASKS[-1]} tasks "
             f"({wide:.4f}) than at {FIGURE2_TASKS[0]} ({narrow:.4f})",
             bool(wide > narrow),
@@ -159,16 +160,16 @@ def _curve_findings(result: OffPolicyResult) -> list[str]:
     better = flat.mean > 2 * flat.sem
     where = ", ".join(str(n) for n in result.records[~better])
     return [
-        _verdict(
+        verdict(
             "HierOPO is below FlatOPO by more than two standard errors at every number of records"
             + ("" if better.all() else f" (not at {where})"),
             bool(better.all()),
         ),
-        _verdict(
+        verdict(
             "HierOPO is closer to OracleOPO than to FlatOPO at every number of records",
             bool(np.all(np.abs(oracle.mean) < np.abs(flat.mean))),
         ),
-        _verdict(
+        verdict(
             f"the gap to FlatOPO is widest at few records ({flat.mean[0]:.4f} at "
             f"{result.records[0]}, {flat.mean[-1]:.4f} at {result.records[-1]})",
             bool(np.argmax(flat.mean) < len(flat.mean) / 2),
@@ -181,11 +182,11 @@ def _figure3_findings(result: OffPolicyResult, tasks: int) -> list[str]:
     flat, oracle = result.paired("FlatOPO", "HierOPO"), result.paired("HierOPO", "OracleOPO")
     some = result.records >= 5 * tasks
     findings = [
-        _verdict(
+        verdict(
             "HierOPO is below FlatOPO by more than two standard errors from five records a task on",
             bool(np.all((flat.mean > 2 * flat.sem)[some])),
         ),
-        _verdict(
+        verdict(
             "HierOPO is closer to OracleOPO than to FlatOPO from five records a task on",
             bool(np.all((np.abs(oracle.mean) < np.abs(flat.mean))[some])),
         ),
@@ -198,7 +199,3 @@ def _figure3_findings(result: OffPolicyResult, tasks: int) -> list[str]:
             "cluster centres, is only roughly right for this cluster"
         )
     return findings
-
-
-def _verdict(statement: str, holds: bool) -> str:
-    return f"{'confirmed' if holds else 'NOT confirmed'}: {statement}"

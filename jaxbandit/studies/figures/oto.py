@@ -19,6 +19,7 @@ from jaxbandit.online.policies.ucb import ucb
 from jaxbandit.online.simulate import SimulationResult, simulate
 from jaxbandit.studies import plots
 from jaxbandit.studies.figures import FigureResult, Reporter, Settings
+from jaxbandit.studies.findings import verdict
 
 # The paper's: 200.
 SYNTHETIC_RUNS = 10_000
@@ -106,10 +107,8 @@ def _findings(results: dict[tuple[int, int], SimulationResult]) -> list[str]:
         expected = _better(instance, horizon)
         if expected is not None:
             other = "UCB" if expected == "LCB" else "LCB"
-            lines.append(
-                _verdict(result, expected, other, f"instance {instance}, horizon {horizon}")
-            )
-            lines.append(_verdict(result, "OtO", other, f"instance {instance}, horizon {horizon}"))
+            lines.append(_beats(result, expected, other, f"instance {instance}, horizon {horizon}"))
+            lines.append(_beats(result, "OtO", other, f"instance {instance}, horizon {horizon}"))
     return lines
 
 
@@ -121,11 +120,10 @@ def _better(instance: int, horizon: int) -> str | None:
     return "UCB" if horizon > int(OFFLINE_COUNT[0]) else None
 
 
-def _verdict(result: SimulationResult, better: str, worse: str, where: str) -> str:
+def _beats(result: SimulationResult, better: str, worse: str, where: str) -> str:
     difference = result.paired(worse, better)
     mean, sem = float(difference.mean[-1]), float(difference.sem[-1])
-    holds = mean > 2 * sem
-    return (
-        f"{'confirmed' if holds else 'NOT confirmed'}: {where}: {better} beats {worse} "
-        f"(regret lower by {mean:.2f} ± {sem:.2f}, paired)"
+    return verdict(
+        f"{where}: {better} beats {worse} (regret lower by {mean:.2f} ± {sem:.2f}, paired)",
+        mean > 2 * sem,
     )

@@ -1,4 +1,4 @@
-"""Figures 1 and 2 and tables 1 and 2 of Sentenac et al. 2025: bounds of UCB, LCB and OtO.
+"""Figures 1 and 2 of Sentenac et al. 2025: bounds of UCB, LCB and OtO.
 
 Numbers with all their constants, where the paper plots and tabulates rates. Upper bounds hold with
 probability `PROBABILITY`; lower ones are on expected regret.
@@ -6,7 +6,7 @@ probability `PROBABILITY`; lower ones are on expected regret.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import partial
 
 import jax
@@ -18,6 +18,7 @@ from jaxbandit import bounds
 from jaxbandit.online.arms import Confidence, confidence
 from jaxbandit.studies import bound_plots
 from jaxbandit.studies.figures import FigureResult, Reporter, Settings
+from jaxbandit.studies.findings import verdict
 
 ARMS = 20
 SAMPLES = 200_000
@@ -26,7 +27,9 @@ ALPHAS = tuple(float(a) for a in np.geomspace(0.01, 100, 41))
 # T / m of the panels; beside them, one round.
 RATIOS = (0.001, 0.1, 1, 10, 100)
 HORIZONS = (1, *(int(ratio * SAMPLES) for ratio in RATIOS))
-TABLE_HORIZONS = (1, SAMPLES, 100 * SAMPLES)
+
+# Two bounds that are equal but for the rounding up.
+_SAME = 1 + 1e-4
 
 DATA = {
     "all arms alike": np.full(ARMS, SAMPLES / ARMS),
@@ -40,9 +43,6 @@ def constants(horizon: int) -> Confidence:
     return confidence("paper", delta=(1 - PROBABILITY) / (2 * horizon))
 
 
-# Figures.
-
-
 def figure(settings: Settings, reporter: Reporter, *, data: str) -> FigureResult:
     """Each policy's pair (bound on R_log, bound on R), a panel a horizon."""
     del settings, reporter
@@ -52,9 +52,9 @@ def figure(settings: Settings, reporter: Reporter, *, data: str) -> FigureResult
     )
     crossing = overtaking(DATA[data])
     findings = figure_findings(table, data, crossing)
-    facts = _facts() | {"count": DATA[data].tolist(), "ucb_overtakes_lcb_at": crossing}
+    about = facts() | {"count": DATA[data].tolist(), "ucb_overtakes_lcb_at": crossing}
     title = f"{ARMS} arms, {SAMPLES:,} samples, {data}; per round, with probability {PROBABILITY}"
-    return FigureResult(table, bound_plots.trade_off(table, SAMPLES, title), findings, facts)
+    return FigureResult(table, bound_plots.trade_off(table, SAMPLES, title), findings, about)
 
 
 figure1 = partial(figure, data="all arms alike")
@@ -116,10 +116,6 @@ def overtaking(count: np.ndarray) -> int | None:
     return high
 
 
-# Two bounds that are equal but for the rounding up.
-_SAME = 1 + 1e-4
-
-
 def figure_findings(table: pl.DataFrame, data: str, crossing: int | None) -> list[str]:
     """The paper's section 5 on its figures, judged by the bounds."""
     lines = []
@@ -136,11 +132,11 @@ def figure_findings(table: pl.DataFrame, data: str, crossing: int | None) -> lis
         else "at every T"
     )
     statement = f"for T >= m UCB dominates LCB (its bounds are no larger {since})"
-    lines.append(_verdict(statement, all(_dominates(r) for r in long.values())))
+    lines.append(verdict(statement, all(_dominates(r) for r in long.values())))
     if data == "all arms alike":
         worst = max(max(r) for r in ratios.values())
         lines.append(
-            _verdict(
+            verdict(
                 "uniform data: UCB dominates LCB at every T (its bounds are at most "
                 f"{worst:.3f} times LCB's)",
                 all(_dominates(r) for r in ratios.values()),
@@ -148,7 +144,7 @@ def figure_findings(table: pl.DataFrame, data: str, crossing: int | None) -> lis
         )
         price = _price(table, alpha=1.0)
         lines.append(
-            _verdict(
+            verdict(
                 "uniform data: OtO behaves like UCB (at alpha = 1 its bound against the best arm "
                 f"is at most twice UCB's from T = {_from_when(price):,} on, and up to "
                 f"{max(price.values()):.3g} times before)",
@@ -161,7 +157,7 @@ def figure_findings(table: pl.DataFrame, data: str, crossing: int | None) -> lis
                 continue
             where = f"skewed data, T = {horizon:,}"
             lines.append(
-                _verdict(
+                verdict(
                     f"{where}: LCB has the smaller bound against logging (by a factor of "
                     f"{logging:.3g})",
                     logging > _SAME,
@@ -173,7 +169,7 @@ def figure_findings(table: pl.DataFrame, data: str, crossing: int | None) -> lis
                 else f"UCB's is {best:.3g} times LCB's"
             )
             lines.append(
-                _verdict(
+                verdict(
                     f"{where}: LCB has the smaller bound against the best arm too ({relation})",
                     best > _SAME,
                 )
@@ -200,7 +196,7 @@ def _oto_findings(table: pl.DataFrame) -> Iterator[str]:
         np.all(up[where] >= -1e-4) and np.all(down <= 1e-4)
         for (up, down), where in zip(steps, split, strict=True)
     )
-    yield _verdict(
+    yield verdict(
         "alpha moves OtO: as it grows, the bound against logging rises and that against the best "
         "arm falls, at every T",
         bool(moved),
@@ -216,7 +212,7 @@ def _oto_findings(table: pl.DataFrame) -> Iterator[str]:
         inside = part["alpha"].to_numpy()[between]
         middle = np.argmin(np.maximum(logging / lcb_log, best / ucb))
         worse = max(logging[middle] / lcb_log, best[middle] / ucb)
-        yield _verdict(
+        yield verdict(
             f"T = {horizon:,}: OtO lies between, no worse than UCB against logging and than LCB "
             "against the best arm, for "
             + (
@@ -260,122 +256,11 @@ def _dominates(ratios: tuple[float, float]) -> bool:
     return max(ratios) <= _SAME
 
 
-# Tables.
-
-
-def tables(settings: Settings, reporter: Reporter) -> FigureResult:
-    """Lower and upper bounds of UCB and LCB: against the best arm, against the logging policy."""
-    del settings, reporter
-    table = pl.DataFrame(
-        [
-            row
-            for data, count in DATA.items()
-            for horizon in TABLE_HORIZONS
-            for row in table_rows(data, count, horizon)
-        ]
-    )
-    title = f"{ARMS} arms, {SAMPLES:,} samples"
-    picture = bound_plots.intervals(table, SAMPLES, title)
-    return FigureResult(table, picture, table_findings(table), _facts(), markdown(table))
-
-
-def table_rows(data: str, count: np.ndarray, horizon: int) -> Iterator[dict[str, object]]:
-    """Lower and upper bounds of both policies, in both tables."""
-    known = constants(horizon)
-    ucb_logging: Callable[..., jax.Array] = bounds.ucb_logging_regret_lower
-    if horizon == 1:
-        ucb_logging = lambda count, _, known: bounds.ucb_first_round_logging_regret_lower(  # noqa: E731
-            count, known
-        )
-    cells = {
-        (1, "UCB"): (bounds.minimax_regret_lower, bounds.ucb_minimax_regret),
-        (1, "LCB"): (bounds.lcb_minimax_regret_lower, bounds.lcb_minimax_regret),
-        (2, "UCB"): (ucb_logging, bounds.ucb_logging_regret),
-        (2, "LCB"): (bounds.lcb_logging_regret_lower, bounds.lcb_logging_regret),
-    }
-    for (number, policy), (lower, upper) in cells.items():
-        yield {
-            "table": number,
-            "data": data,
-            "horizon": horizon,
-            "policy": policy,
-            "lower": float(lower(count, horizon, known)),
-            "upper": float(upper(count, horizon, known)),
-        }
-
-
-def table_findings(table: pl.DataFrame) -> list[str]:
-    """What the lower bound of one policy and the upper bound of the other prove."""
-    lines = [
-        _verdict(
-            "every lower bound is below its upper bound",
-            bool((table["lower"] <= table["upper"]).all()),
-        )
-    ]
-    for number, against in ((1, "the best arm"), (2, "the logging policy")):
-        for data in DATA:
-            for horizon in TABLE_HORIZONS:
-                part = table.filter(
-                    (pl.col("table") == number)
-                    & (pl.col("data") == data)
-                    & (pl.col("horizon") == horizon)
-                )
-                for better, worse in (("UCB", "LCB"), ("LCB", "UCB")):
-                    upper = part.filter(pl.col("policy") == better)["upper"][0]
-                    lower = part.filter(pl.col("policy") == worse)["lower"][0]
-                    # Runs off the event, at full cost.
-                    most = upper + (1 - PROBABILITY) * horizon
-                    if lower > most:
-                        lines.append(
-                            f"proved: {data}, T = {horizon:,}, against {against}: {worse} on its "
-                            f"worst instance does worse than {better} on any "
-                            f"({lower / horizon:.3g} a round or more, {most / horizon:.3g} or less)"
-                        )
-    return lines
-
-
-def markdown(table: pl.DataFrame) -> str:
-    """Tables 1 and 2, per round."""
-    parts = [
-        f"{ARMS} arms with means in [0, 1], {SAMPLES:,} offline samples, noise 1/2; regret **per "
-        "round**. UB: holds on every instance with probability "
-        f"{PROBABILITY}. LB: expected regret on the worst instance is at least this (of any policy "
-        "in the row of UCB in table 1).\n"
-    ]
-    names = {1: "Table 1: regret against the best arm", 2: "Table 2: against the logging policy"}
-    heads = [
-        f"{'T = 1' if t == 1 else 'T = m' if t == SAMPLES else f'T = {t // SAMPLES} m'}, {side}"
-        for t in TABLE_HORIZONS
-        for side in ("LB", "UB")
-    ]
-    for number, name in names.items():
-        parts += [f"## {name}\n", f"| offline data | policy | {' | '.join(heads)} |"]
-        parts.append("|---|---|" + "---:|" * len(heads))
-        for data in DATA:
-            for policy in ("UCB", "LCB"):
-                row = table.filter(
-                    (pl.col("table") == number)
-                    & (pl.col("data") == data)
-                    & (pl.col("policy") == policy)
-                ).sort("horizon")
-                cells = [
-                    f"{value / one['horizon']:.3g}"
-                    for one in row.iter_rows(named=True)
-                    for value in (one["lower"], one["upper"])
-                ]
-                parts.append(f"| {data} | {policy} | {' | '.join(cells)} |")
-        parts.append("")
-    return "\n".join(parts)
-
-
-def _facts() -> dict[str, object]:
+def facts() -> dict[str, object]:
+    """For the record."""
     return {
         "arms": ARMS,
         "samples": SAMPLES,
         "probability": PROBABILITY,
         "confidence": "paper, with delta = 0.05 / (2 T)",
     }
-
-
-def _verdict(statement: str, holds: bool) -> str:
-    return f"{'confirmed' if holds else 'NOT confirmed'}: {statement}"
