@@ -18,10 +18,16 @@ from jaxbandit.online import program
 from jaxbandit.online.arms import OfflineArms
 from jaxbandit.online.environments import Environment
 from jaxbandit.online.grid import Grid, cell
-from jaxbandit.online.policies.base import Policy, Problem
+from jaxbandit.online.policies.base import Policy, Problem, no_check
 from jaxbandit.online.results import PolicyResult, SimulationResult
 from jaxbandit.online.rollout import check_offline_count, offline_arrays
-from jaxbandit.online.validation import check_checkpoints, check_horizon, check_policy, describe
+from jaxbandit.online.validation import (
+    check_checkpoints,
+    check_horizon,
+    check_params,
+    check_policy,
+    describe,
+)
 
 EnvironmentDraw = Callable[[Array], Environment]
 """key -> environment, drawn anew in each run; a module-level function."""
@@ -116,11 +122,13 @@ def simulate(
         horizon=rounds.ndim == 1,
     )
     cells = _check_cells(policies, environment, count, rounds)
-    problem = _first_problem(world, in_cells)
     functions = []
     for name, policy in policies.items():
         item = policy.item if isinstance(policy, Grid) else policy
-        check_policy(name, _first(policy), problem)
+        check_policy(name, _policy(policy, 0), _problem(world, in_cells, 0))
+        if item.check is not no_check:
+            for index in range(1, cells):
+                check_params(name, _policy(policy, index), _problem(world, in_cells, index))
         functions.append((name, item._replace(params=None), isinstance(policy, Grid)))
     static = program.Static(
         functions=tuple(functions),
@@ -193,14 +201,15 @@ def _check_cells(
     return next(iter(lengths.values()), 1)
 
 
-def _first(policy: Policy | Grid) -> Policy:
+def _policy(policy: Policy | Grid, index: int) -> Policy:
+    """The policy of a cell."""
     if not isinstance(policy, Grid):
         return policy
-    return policy.item._replace(params=cell(policy.item.params, 0))
+    return policy.item._replace(params=cell(policy.item.params, index))
 
 
-def _first_problem(world: program.World, in_cells: program.InCells) -> Problem:
-    count = world.count[0] if in_cells.offline else world.count
+def _problem(world: program.World, in_cells: program.InCells, index: int) -> Problem:
+    """The problem of a cell."""
     total = jnp.zeros_like(world.count) if world.total is None else world.total
-    total = total[0] if in_cells.offline else total
-    return Problem(count, total, world.horizon[0] if in_cells.horizon else world.horizon)
+    count, total = (x[index] if in_cells.offline else x for x in (world.count, total))
+    return Problem(count, total, world.horizon[index] if in_cells.horizon else world.horizon)

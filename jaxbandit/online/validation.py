@@ -59,13 +59,21 @@ def check_checkpoints(checkpoints: ArrayLike | None, horizon: int) -> np.ndarray
     return rounds.astype(np.int32)
 
 
+def check_params(name: str, policy: Policy, problem: Problem) -> None:
+    """Parameters that suit the problem, as far as the policy itself can tell."""
+    try:
+        policy.check(policy.params, problem)
+    except InputError as error:
+        raise InputError(f"policy {name!r}: {error}") from None
+
+
 def check_policy(name: str, policy: Policy, problem: Problem) -> None:
     """Parameters and shapes of one round, before anything is compiled."""
     if not isinstance(policy, Policy):
         raise InputError(f"policy {name!r} must be a Policy, was {type(policy).__name__}")
     params = policy.params
+    check_params(name, policy, problem)
     try:
-        policy.check(params, problem)
         state = jax.eval_shape(policy.init, params, problem)
     except InputError as error:
         raise InputError(f"policy {name!r}: {error}") from None

@@ -167,6 +167,19 @@ def test_share_of_ucb_rounds():
             "grid",
         ),
         (
+            lambda: play(
+                {"f": jb.grid([jb.fixed_arm(0), jb.fixed_arm(3)])},
+                jb.bernoulli_arms(MEANS[0]),
+                60,
+                COUNTS[0],
+            ),
+            "policy 'f': arm must be below 3, the number of arms, was 3",
+        ),
+        (
+            lambda: play({"o": jb.oto()}, jb.bernoulli_arms(MEANS[0]), 60, [[1, 2, 3], [0, 0, 0]]),
+            "policy 'o': OtO's budget comes from offline data",
+        ),
+        (
             lambda: play({"u": jb.ucb()}, jb.bernoulli_arms(MEANS[0]), (60, 0), COUNTS[0]),
             "horizon must be a whole number of at least 1, was 0",
         ),
