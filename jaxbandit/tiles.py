@@ -145,6 +145,9 @@ def _compiler_options(platform: str, written_out: bool) -> dict[str, Any]:
         # The older of XLA's two ways to emit kernels: half the compile time, a little faster code.
         # Short kernels in a loop it makes eight times slower.
         options["xla_cpu_use_fusion_emitters"] = False
+    else:
+        # No reductions by a library: they cannot be part of a larger kernel.
+        options["xla_cpu_experimental_ynn_fusion_type"] = ""
     return {name: value for name, value in options.items() if _is_known(name, value)}
 
 

@@ -26,11 +26,25 @@ def first_argmax(value: Float[Array, " arms"]) -> Int[Array, ""]:
 
     A chain of comparisons, one an arm: `jnp.argmax` is many times slower from some 25 arms on.
     """
-    if value.shape[0] > ROWS_ABOVE:
+    arms = value.shape[0]
+    if arms > ROWS_ABOVE:
         best = jnp.max(value)
-        index = jnp.arange(value.shape[0], dtype=jnp.int32)
-        return jnp.min(jnp.where(value == best, index, value.shape[0])).astype(jnp.int32)
+        index = jnp.arange(arms, dtype=jnp.int32)
+        return jnp.min(jnp.where(value == best, index, arms)).astype(jnp.int32)
     return first_max([value[index] for index in range(value.shape[0])])[1]
+
+
+def total(value: Float[Array, " arms"]) -> Float[Array, ""]:
+    """The sum."""
+    if value.shape[0] <= ROWS_ABOVE:
+        return jnp.sum(value)
+    # Halves and halves of halves are added in vectors, which XLA does not do along rows.
+    length = 1 << (value.shape[0] - 1).bit_length()
+    value = jnp.pad(value, (0, length - value.shape[0]))
+    while value.shape[0] > 1:
+        half = value.shape[0] // 2
+        value = value[:half] + value[half:]
+    return value[0]
 
 
 def first_max(values: Sequence[Array]) -> tuple[Array, Array]:
@@ -121,8 +135,6 @@ def _write(
     )
     arms = value.shape[1]
     if arms <= ROWS_ABOVE:
-        if batched[2]:  # computed once a run, not once a run and arm
-            entry = fence(arm[0], entry)
         columns = jnp.moveaxis(value, 0, -1)
         hit = jnp.arange(arms, dtype=arm.dtype)[:, None] == arm
         return jnp.moveaxis(jnp.where(hit, combine(columns, entry), columns), -1, 0)

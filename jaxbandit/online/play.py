@@ -14,9 +14,9 @@ import jax.numpy as jnp
 from jax import Array, lax
 from jaxtyping import Float, Int
 
-from jaxbandit import linalg
 from jaxbandit.online.environments import Environment
-from jaxbandit.online.indexing import add_at, run_axis
+from jaxbandit.online.indexing import add_at, run_axis, total
+from jaxbandit.online.kernel import one_kernel
 from jaxbandit.online.policies.base import Policy, Problem
 from jaxbandit.online.rollout import Game, play_round
 
@@ -67,7 +67,13 @@ def world_axes(*, drawn: bool, redraw: bool) -> World:
 
 
 def play_tile(
-    policy: Policy, reward: Any, world: World, axes: World, ends: Int[Array, " checkpoints"]
+    policy: Policy,
+    reward: Any,
+    world: World,
+    axes: World,
+    ends: Int[Array, " checkpoints"],
+    *,
+    as_kernel: bool,
 ) -> Seen:
     """Play all rounds up to the last of `ends` or the horizon, and report at each of them.
 
@@ -77,6 +83,7 @@ def play_tile(
         world: what policies share.
         axes: where the runs lie in it.
         ends: checkpoints, rounds played.
+        as_kernel: whether to ask for a single kernel.
     """
 
     def init(params: Any, world: World) -> tuple[Any, _Tally]:
@@ -123,26 +130,32 @@ def play_tile(
         # From exact counts, so that nothing accumulates over rounds.
         state, tally = carry
         pulls = tally.pulls.astype(world.mean.dtype)
-        share = world.count / jnp.maximum(jnp.sum(world.count), 1)
-        logging = linalg.einsum("k,k->", share, world.mean)
+        best = jnp.max(world.mean)
+        logging = total(world.count * world.mean) / jnp.maximum(total(world.count), 1)
+        regret = total(pulls * (best - world.mean))
         return {
-            "regret": linalg.einsum("k,k->", pulls, jnp.max(world.mean) - world.mean),
-            "logging_regret": linalg.einsum("k,k->", pulls, logging - world.mean),
+            "regret": regret,
+            "logging_regret": regret - total(pulls) * (best - logging),
             "reward": tally.reward,
             "info": policy.info(params, state),
         }
 
     report_all = jax.vmap(report, in_axes=(None, axes, carry_axes))
 
-    def to_checkpoint(carry: Any, segment: tuple[Array, Array]) -> Any:
-        start, end = segment
-        carry = lax.fori_loop(
-            start + 1, end + 1, lambda t, c: play_all(policy.params, world, c, t), carry
-        )
-        return carry, report_all(policy.params, world, carry)
+    def play_on(params: Any, world: World, carry: Any, ends: Array) -> tuple[Array, dict[str, Any]]:
+        def to_checkpoint(carry: Any, segment: tuple[Array, Array]) -> Any:
+            start, end = segment
+            carry = lax.fori_loop(
+                start + 1, end + 1, lambda t, c: play_all(params, world, c, t), carry
+            )
+            return carry, report_all(params, world, carry)
+
+        starts = jnp.concatenate([jnp.zeros_like(ends[:1]), ends[:-1]])
+        (_, tally), seen = lax.scan(to_checkpoint, carry, (starts, ends))
+        return tally.pulls, seen
 
     ends = jnp.minimum(ends, world.horizon.astype(ends.dtype))
-    starts = jnp.concatenate([jnp.zeros_like(ends[:1]), ends[:-1]])
-    (_, tally), seen = lax.scan(to_checkpoint, carry, (starts, ends))
-    pulls = jnp.moveaxis(tally.pulls, carry_axes[1].pulls, 0)
+    operands = (policy.params, world, carry, ends)
+    pulls, seen = one_kernel(play_on, *operands) if as_kernel else play_on(*operands)
+    pulls = jnp.moveaxis(pulls, carry_axes[1].pulls, 0)
     return Seen(pulls=pulls, **jax.tree.map(lambda leaf: jnp.swapaxes(leaf, 0, 1), seen))

@@ -39,6 +39,8 @@ class Static(NamedTuple):
     cells: int
     in_cells: InCells
     curves: bool
+    as_kernel: bool
+    """Whether each policy's rounds are to be one kernel."""
 
 
 class World(NamedTuple):
@@ -79,7 +81,9 @@ def play_runs(static: Static, root: Array, runs: Array, inputs: Inputs) -> tiles
         for (name, policy, in_cells), params in zip(static.functions, inputs.params, strict=True):
             if grids == (whole or in_cells):
                 policy = policy._replace(params=cell(params, index) if in_cells else params)
-                seen[name] = play.play_tile(policy, reward, world, axes, inputs.ends)
+                seen[name] = play.play_tile(
+                    policy, reward, world, axes, inputs.ends, as_kernel=static.as_kernel
+                )
         return seen
 
     played = play_cell(jnp.int32(0), grids=False)

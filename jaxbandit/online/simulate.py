@@ -14,7 +14,7 @@ from jax.typing import ArrayLike
 from jaxbandit import tiles
 from jaxbandit.checks import InputError
 from jaxbandit.keys import root_key
-from jaxbandit.online import program
+from jaxbandit.online import kernel, program
 from jaxbandit.online.arms import OfflineArms
 from jaxbandit.online.environments import Environment
 from jaxbandit.online.grid import Grid, cell
@@ -32,9 +32,8 @@ from jaxbandit.online.validation import (
 EnvironmentDraw = Callable[[Array], Environment]
 """key -> environment, drawn anew in each run; a module-level function."""
 
-# Runs in a tile. On CPUs, as many as fit a core's cache and are too few for XLA to split a kernel
-# between its own threads, which costs more than it gains.
-TILE_WIDTH = {"cpu": 512}
+# Runs in a tile. On CPUs, as many as fit a core's innermost cache.
+TILE_WIDTH = {"cpu": 128}
 _ACCELERATOR_TILE_WIDTH = 16384
 
 
@@ -130,6 +129,7 @@ def simulate(
             for index in range(1, cells):
                 check_params(name, _policy(policy, index), _problem(world, in_cells, index))
         functions.append((name, item._replace(params=None), isinstance(policy, Grid)))
+    platform = jax.local_devices()[0].platform
     static = program.Static(
         functions=tuple(functions),
         environment=one if fixed is None else fixed.reward,
@@ -138,12 +138,12 @@ def simulate(
         cells=cells,
         in_cells=in_cells,
         curves=curves,
+        as_kernel=kernel.is_possible(platform),
     )
     params = tuple(
         policy.item.params if isinstance(policy, Grid) else policy.params
         for policy in policies.values()
     )
-    platform = jax.local_devices()[0].platform
     out = tiles.run_tiles(
         program.play_runs,
         static,

@@ -32,7 +32,7 @@ from jaxbandit.online.arms import (
     lower_bounds,
     squared_width,
 )
-from jaxbandit.online.indexing import first_argmax, put, take
+from jaxbandit.online.indexing import first_argmax, put, take, total
 from jaxbandit.online.policies.base import Policy, Problem, Round, need_data
 
 Budget = Literal["separate", "unified", "unified-moving"]
@@ -243,7 +243,7 @@ def _decide(
 
 def _info(budget: Budget, params: OtOParams, state: OtOState) -> dict[str, Array]:
     lcb_rounds = state.account.lcb_rounds
-    rounds = jnp.sum(state.plays) + (lcb_rounds if budget == "separate" else 0)
+    rounds = total(state.plays) + (lcb_rounds if budget == "separate" else 0)
     share = 1 - lcb_rounds / jnp.maximum(rounds, 1)
     return {"lcb_rounds": lcb_rounds, "ucb_share": share, "budget": state.decision.budget}
 
