@@ -220,8 +220,8 @@ def oto_regret(
     $R(T) \le R_{ucb} + \min(R, D_0 + 2b) + \frac{1}{\alpha b} \sum_i \psi_i$, with $R_{ucb}$ from
     `ucb_regret` (the paper's is $\sum_i D_i N_i$) and
     $\psi_i = \max_{1 \le v \le N_i} v \min(R, D_i + 2c/\sqrt{m_i + v - 1})^2 / 4$, and $N_i = T$
-    for arms without a gap. At alpha = 0 the last term is infinite, and the bound $TR$. It is never
-    above `oto_minimax_regret`.
+    for arms without a gap. It is never above $T \max_i D_i$, which is all that is known at
+    alpha = 0, nor above `oto_minimax_regret`.
 
     *Proof.* A round of LCB costs $G = \mu_* - \max LCB(0) \le D_0 + 2b$ at most. In the last one,
     $\tau$, the budget is spent, which bounds the others: $\alpha b\, L(\tau - 1) \le
@@ -252,7 +252,8 @@ def oto_regret(
     most = pull_limit(known.count, gap, known.square, known.horizon)
     excess = largest_excess(known.count, gap, known.radius, known.limit, most)
     explored = _ucb_regret(known, gap) + jnp.minimum(known.limit, round_cost)
-    return _capped(known, explored + _per_allowance(known, alpha, excess))
+    total = explored + _per_allowance(known, alpha, excess)
+    return _capped(known, jnp.minimum(total, known.horizon * jnp.max(gap)))
 
 
 def oto_minimax_regret(

@@ -90,7 +90,7 @@ def oto(known, mean, alpha):
     excess = sum(psi(known, i, gap[i], limits[i], known.c()) for i in range(len(gap)))
     d_0 = gap @ known.count / known.count.sum()
     explored = ucb(known, mean) + min(known.limit, d_0 + 2 * known.b())
-    cap = known.horizon * known.limit
+    cap = known.horizon * gap.max()
     return min(explored + excess / (alpha * known.b()), cap) if alpha else cap
 
 

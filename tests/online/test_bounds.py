@@ -188,8 +188,8 @@ def test_alpha_trades_one_regret_for_the_other():
     logged = np.array([B.oto_logging_regret(count, 1e6, a) for a in alphas])
     assert (np.diff(best) <= 0).all()
     assert (np.diff(logged) >= 0).all()
-    assert best[0] == 1e6  # nothing is known at alpha = 0
-    assert best[-1] < best[1] < 1e6
+    np.testing.assert_allclose(best[0], 5e5, rtol=1e-5)  # nothing is known at alpha = 0
+    assert best[-1] < best[1] < best[0]
     # Large alpha: UCB, and at most one pessimistic round.
     assert best[-1] - B.ucb_regret(count, mean, 1e6) <= 1.01
     assert logged[0] == pytest.approx(float(B.lcb_logging_regret(count, 1e6)), rel=1e-5)
