@@ -88,6 +88,11 @@ def suboptimality(table: pl.DataFrame, delta: float) -> Figure:
 
 
 def _simulated(axis: Axes, part: pl.DataFrame, x: str, delta: float) -> None:
+    # What is zero but for rounding would stretch the axis.
+    part = part.with_columns(
+        pl.when(pl.col(name) > 1e-6 * pl.col("bound")).then(pl.col(name)).otherwise(0)
+        for name in ("mean", "quantile", "quantile_low", "quantile_high")
+    )
     _line(axis, part, x, "quantile", QUANTILE, "^-", f"{1 - delta:.0%} quantile")
     low, high = (part[f"quantile_{end}"].to_numpy() for end in ("low", "high"))
     axis.fill_between(
