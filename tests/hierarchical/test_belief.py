@@ -11,7 +11,7 @@ from jaxbandit.hierarchical.policy import hierarchical_thompson
 from tests.online.cases import QUICK
 
 D, TASKS, RECORDS = 3, 4, 40
-MU = np.array([0.5, -1.0, 0.25])
+MU = jnp.asarray([0.5, -1.0, 0.25])
 
 
 def model_of(rank):
