@@ -2,6 +2,14 @@
 
 from jaxbandit import bounds
 from jaxbandit.checks import InputError
+from jaxbandit.hierarchical.policy import (
+    HierarchicalPolicy,
+    flat_prior,
+    hierarchical_prior,
+    hierarchical_thompson,
+    hierarchical_ucb,
+)
+from jaxbandit.hierarchical.simulate import HierarchicalResult, simulate_hierarchical
 from jaxbandit.moments import Moments
 from jaxbandit.offpolicy.design import (
     Instance,
@@ -86,6 +94,8 @@ __all__ = [
     "Grid",
     "HardInstance",
     "HierarchicalGaussian",
+    "HierarchicalPolicy",
+    "HierarchicalResult",
     "HyperInformation",
     "InputError",
     "Instance",
@@ -119,10 +129,14 @@ __all__ = [
     "first_argmax",
     "fixed_arm",
     "flat_posteriors",
+    "flat_prior",
     "flatopo",
     "gaussian_arms",
     "grid",
     "hard_instances",
+    "hierarchical_prior",
+    "hierarchical_thompson",
+    "hierarchical_ucb",
     "hieropo",
     "hyper_information",
     "hyper_posterior",
@@ -146,6 +160,7 @@ __all__ = [
     "scan_hyper_information",
     "scan_statistics",
     "simulate",
+    "simulate_hierarchical",
     "simulate_offpolicy",
     "suboptimality",
     "synthetic_design",

@@ -34,6 +34,8 @@ class Purpose(IntEnum):
     OFFLINE_REWARDS = 6
     REWARDS = 7
     POLICY = 8
+    ROUND = 9
+    ROUND_FEATURES = 10
 
 
 def root_key(key: Any) -> Array:

@@ -64,6 +64,7 @@ def test_picture_and_record(figure2):
         ("bounds", "ucb"),
         ("bounds", "oto", "--tasks", 5),
         ("bounds", "oto", "--horizons", "long"),
+        ("bounds", "oto", "--family", "beta"),
         ("dance",),
         (),
     ],
@@ -158,6 +159,10 @@ def test_bounds(jaxbandit, tmp_path):
         (("oto", "--horizons"), "horizons must have at least one value"),
         (("oto", "--horizons", 0), "horizons must be a whole number of at least 1, was 0"),
         (("oto", "--alphas", -1), "alphas must"),
+        (
+            ("oto", "--family", "lcb-misled", "--counts", 3),
+            "family lcb-misled, horizon 200: count must have at least two arms",
+        ),
         (("oto", "--means", 2, "--counts", 1), "mean"),
         (("hieropo", "--features", 5), "Assumption 1"),
         (("hieropo", "--delta", 0.5), "delta must be at most 1/e"),

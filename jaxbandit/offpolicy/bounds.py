@@ -33,6 +33,7 @@ from jaxtyping import Float
 
 from jaxbandit import checks, linalg
 from jaxbandit.checks import InputError
+from jaxbandit.eigen import symmetric_eigenvalues
 from jaxbandit.offpolicy.coverage import check_optimal_gram, smallest_eigenvalue
 from jaxbandit.offpolicy.intervals import check_alpha
 from jaxbandit.offpolicy.model import HierarchicalGaussian, check_model
@@ -325,4 +326,4 @@ def _root(features: int, precision: Array, alpha: Array) -> Array:
 
 
 def _largest_eigenvalue(cov: Array) -> Array:
-    return jnp.maximum(jnp.linalg.eigvalsh(cov)[-1], 0)
+    return jnp.maximum(symmetric_eigenvalues(cov)[-1], 0)

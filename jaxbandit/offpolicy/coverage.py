@@ -20,6 +20,7 @@ from jaxtyping import Float, Int
 
 from jaxbandit import checks, linalg
 from jaxbandit.checks import InputError
+from jaxbandit.eigen import symmetric_eigen, symmetric_eigenvalues
 from jaxbandit.offpolicy.model import HierarchicalGaussian, TaskStatistics, check_statistics
 
 
@@ -192,7 +193,7 @@ def scale_features(
 
 def smallest_eigenvalue(matrix: Float[Array, "*batch d d"]) -> Float[Array, "*batch"]:
     """Of positive semi-definite matrices; 0 where it is no more than the rounding of the others."""
-    values = jnp.linalg.eigvalsh(matrix)
+    values = symmetric_eigenvalues(matrix)
     return jnp.where(values[..., 0] > _noise(matrix) * values[..., -1], values[..., 0], 0)
 
 
@@ -226,7 +227,7 @@ def _largest_multiples(first: Float[Array, "d d"], second: Float[Array, "d d"]) 
     variance = jnp.diagonal(first)
     seen = variance > 0
     scale = jnp.where(seen, lax.rsqrt(jnp.where(seen, variance, 1)), 0)
-    values, vectors = jnp.linalg.eigh(first * scale[:, None] * scale)
+    values, vectors = symmetric_eigen(first * scale[:, None] * scale)
     kept = values > _noise(first) * values[-1]
     second_scaled = second * scale[:, None] * scale
     inside = linalg.congruence(vectors.T, second_scaled)
@@ -235,7 +236,7 @@ def _largest_multiples(first: Float[Array, "d d"], second: Float[Array, "d d"]) 
     unseen = jnp.where(seen, 0, jnp.diagonal(second))
     lacking = (jnp.max(missed) > _noise(first) * jnp.trace(second_scaled)) | (jnp.max(unseen) > 0)
     root = jnp.where(kept, lax.rsqrt(jnp.where(kept, values, 1)), 0)
-    most = jnp.linalg.eigvalsh(inside * root[:, None] * root)[-1]
+    most = symmetric_eigenvalues(inside * root[:, None] * root)[-1]
     # Rounded down: a gamma too large would be no bound.
     return jnp.where(lacking, 0, jnp.where(most > 0, (1 - _noise(first)) / most, jnp.inf))
 

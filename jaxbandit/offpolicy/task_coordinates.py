@@ -29,7 +29,7 @@ import numpy as np
 from jax import Array, lax
 from jaxtyping import Bool, Float, Int
 
-from jaxbandit import linalg, packed
+from jaxbandit import linalg, packed, spd
 from jaxbandit.linalg import einsum
 from jaxbandit.offpolicy.model import HierarchicalGaussian, TaskStatistics
 
@@ -180,7 +180,7 @@ def hyper(basis: Basis, information: HyperInformation) -> Hyper:
     """The hyper-posterior."""
     identity = jnp.eye(basis.hyper.shape[1], dtype=basis.hyper.dtype)
     precision = identity + linalg.congruence(basis.hyper.T, information.precision)
-    lower = jnp.linalg.cholesky(precision, symmetrize_input=False)
+    lower = spd.cholesky(precision)
     # K = H L^-T with L L' = I + H' T H
     root = lax.linalg.triangular_solve(lower, basis.hyper.T, left_side=True, lower=True).T
     weight = linalg.matmul(root.T, information.vector)

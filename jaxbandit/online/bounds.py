@@ -71,9 +71,12 @@ def ucb_regret(
     horizon: ArrayLike,
     confidence: Confidence | None = None,
 ) -> Float[Array, ""]:
-    r"""UCB on a given instance: $R(T) \le \sum_i D_i N_i$.
+    r"""UCB on a given instance: $R(T) \le \max \{\sum_i D_i n_i : n_i \le N_i, \sum_i n_i \le T\}$.
 
-    $N_i = \min(T, (\lfloor 4c^2/D_i^2 - m_i \rfloor + 1)_+)$ is the most that arm i is pulled.
+    $N_i = \min(T, (\lfloor 4c^2/D_i^2 - m_i \rfloor + 1)_+)$ is the most that arm i is pulled, and
+    the worst T pulls are those of the largest gaps. The paper's bound, $\sum_i D_i N_i$, is larger
+    where the $N_i$ add up to more than T; this is never above `ucb_minimax_regret`, as
+    $n_i \le N_i$ implies $D_i \le 2c/\sqrt{m_i + n_i - 1}$.
 
     Args:
         count: [arms], offline samples.
@@ -88,7 +91,7 @@ def ucb_regret(
         InputError: wrong shapes, negative counts, means outside the range, horizon below one.
 
     Source:
-        Sentenac et al. 2025, theorem 5.2.
+        Sentenac et al. 2025, theorem 5.2; that the pulls are T in all is added here.
 
     >>> import jaxbandit as jb
     >>> bound = jb.bounds.ucb_regret([100, 100], [0.5, 0.6], 1000, jb.confidence(delta=0.001))
@@ -214,9 +217,11 @@ def oto_regret(
 ) -> Float[Array, ""]:
     r"""OtO on a given instance: UCB's bound, and the price of the budget.
 
-    $R(T) \le \sum_i D_i N_i + \min(R, D_0 + 2b) + \frac{1}{\alpha b} \sum_i \psi_i$, with
+    $R(T) \le R_{ucb} + \min(R, D_0 + 2b) + \frac{1}{\alpha b} \sum_i \psi_i$, with $R_{ucb}$ from
+    `ucb_regret` (the paper's is $\sum_i D_i N_i$) and
     $\psi_i = \max_{1 \le v \le N_i} v \min(R, D_i + 2c/\sqrt{m_i + v - 1})^2 / 4$, and $N_i = T$
-    for arms without a gap. At alpha = 0 the last term is infinite, and the bound $TR$.
+    for arms without a gap. It is never above $T \max_i D_i$, which is all that is known at
+    alpha = 0, nor above `oto_minimax_regret`.
 
     *Proof.* A round of LCB costs $G = \mu_* - \max LCB(0) \le D_0 + 2b$ at most. In the last one,
     $\tau$, the budget is spent, which bounds the others: $\alpha b\, L(\tau - 1) \le
@@ -247,7 +252,8 @@ def oto_regret(
     most = pull_limit(known.count, gap, known.square, known.horizon)
     excess = largest_excess(known.count, gap, known.radius, known.limit, most)
     explored = _ucb_regret(known, gap) + jnp.minimum(known.limit, round_cost)
-    return _capped(known, explored + _per_allowance(known, alpha, excess))
+    total = explored + _per_allowance(known, alpha, excess)
+    return _capped(known, jnp.minimum(total, known.horizon * jnp.max(gap)))
 
 
 def oto_minimax_regret(
@@ -307,7 +313,11 @@ def oto_logging_regret(
 
 
 def _ucb_regret(known: Setting, gap: Array) -> Array:
-    return jnp.sum(gap * pull_limit(known.count, gap, known.square, known.horizon))
+    most = pull_limit(known.count, gap, known.square, known.horizon)
+    worst_first = jnp.argsort(-gap)
+    most, gap = most[worst_first], gap[worst_first]
+    left = known.horizon - (jnp.cumsum(most) - most)
+    return jnp.sum(gap * jnp.clip(left, 0, most))
 
 
 def _per_allowance(known: Setting, alpha: ArrayLike, excess: Array) -> Array:

@@ -45,26 +45,26 @@ def confusable_pair(
     confidence: Confidence | None = None,
     *,
     sigma: ArrayLike = 0.5,
-    arm: int | None = None,
+    pulls: Float[ArrayLike, " arms"] | None = None,
 ) -> tuple[HardInstance, HardInstance]:
     r"""Two Gaussian instances that no policy can tell apart in time.
 
     In the first, the most sampled arm has the mean $\Delta$ above all others; in the second, one
     of the least sampled arms J has $2\Delta$ instead, $\Delta = \sigma \sqrt{|J| / (4 (T + \sum_J
-    m_j))}$. Against the best arm, the larger of a policy's regrets on the two is at least
-    `regret`, if `arm` is the arm of J whose offline count plus expected pulls in the first
-    instance is smallest.
+    m_j))}$: the one of which the policy has the fewest samples, offline or its own. So the second
+    is a policy's own, and the larger of its regrets on the two against the best arm is at least
+    `regret`. Play the first, give `pulls`, and play the second.
 
     Args:
         count: [arms], offline samples, at least two arms.
         horizon: T.
         confidence: its range is that of the means; default `jaxbandit.confidence()`.
         sigma: standard deviation of the rewards.
-        arm: of J, to be best in the second instance; default its least sampled arm.
+        pulls: [arms], the policy's expected pulls in the first instance; default none.
 
     Raises:
-        InputError: wrong shapes, one arm, no samples, negative counts, horizon below one, sigma
-            not positive or so large that no pair fits the range, or an arm that is not in J.
+        InputError: wrong shapes, one arm, no samples, negative counts or pulls, horizon below one,
+            sigma not positive or so large that no pair fits the range.
 
     Source:
         Sentenac et al. 2025, theorem 5.1.
@@ -78,11 +78,12 @@ def confusable_pair(
             "give a longer horizon or a wider range"
         )
     order = jnp.argsort(known.count, stable=True)
-    chosen = [int(i) for i in order[:size]]
-    if arm is None:
-        arm = chosen[0]
-    elif arm not in chosen:
-        raise InputError(f"arm must be one of the {size} least sampled arms {chosen}, was {arm}")
+    samples = known.count
+    if pulls is not None:
+        checks.check_shape("pulls", pulls, samples.shape, "[arms]")
+        checks.check_not_negative("pulls", pulls)
+        samples = samples + jnp.asarray(pulls, samples.dtype)
+    arm = order[jnp.argmin(samples[order[:size]])]
     first = (
         jnp.full_like(known.count, known.confidence.floor).at[order[-1]].add(spread[size - 1] / 2)
     )

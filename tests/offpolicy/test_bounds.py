@@ -177,7 +177,12 @@ def test_monotone_as_the_theory_says():
     assert np.all(other[1:] < at[1:])
     assert np.all(bounds(count, 0.6, 2.0) < at)
     assert np.all(bounds(count, 0.3, 3.0) > at)
+    for alpha in (B.paper_alpha, B.exact_alpha):  # bounds grow with alpha, and so fall with delta
+        assert np.all(np.diff([alpha(2, delta) for delta in (1e-9, 1e-3, 0.1, 0.36)]) < 0)
     assert np.all(bounds(count, 0.3, 2.0, model._replace(noise_std=jnp.asarray(0.8))) > at)
+    # One more task, with records.
+    more = B.hieropo_bound(model, jnp.append(count, 7), 0.3, np.stack([optimal[0]] * 4), 2.0)
+    assert more.hyper < at[1]
     # Nothing learned: the prior, in finite numbers.
     none = 2 * np.sqrt(4 * 2 * np.array([0.5, 1.0]))
     np.testing.assert_allclose(bounds(count, 0.0, 2.0)[:2], none, rtol=1e-5)

@@ -55,18 +55,24 @@ def pulls_of(known, m, d):
 
 def ucb(known, mean):
     gap = mean.max() - mean
-    return min((gap * pulls(known, gap)).sum(), known.horizon * known.limit)
+    most = pulls(known, gap)
+    return best_allocation(known, lambda i, n: gap[i] * min(n, most[i]))
 
 
 def ucb_minimax(known, shift=-1):
+    def gain(i, n):
+        return n * min(known.limit, twice_radius(known.c(), known.count[i] + n + shift))
+
+    return best_allocation(known, gain)
+
+
+def best_allocation(known, gain):
     """Dynamic programming over arms: the best total for each number of pulls given out."""
     t = known.horizon
     best = np.zeros(t + 1)
-    for m in known.count:
-        gain = [0.0] + [
-            n * min(known.limit, twice_radius(known.c(), m + n + shift)) for n in range(1, t + 1)
-        ]
-        best = np.array([max(best[s - n] + gain[n] for n in range(s + 1)) for s in range(t + 1)])
+    for i in range(len(known.count)):
+        gains = [0.0] + [gain(i, n) for n in range(1, t + 1)]
+        best = np.array([max(best[s - n] + gains[n] for n in range(s + 1)) for s in range(t + 1)])
     return best[t]
 
 
@@ -83,8 +89,8 @@ def oto(known, mean, alpha):
     limits = pulls(known, gap)
     excess = sum(psi(known, i, gap[i], limits[i], known.c()) for i in range(len(gap)))
     d_0 = gap @ known.count / known.count.sum()
-    explored = (gap * limits).sum() + min(known.limit, d_0 + 2 * known.b())
-    cap = known.horizon * known.limit
+    explored = ucb(known, mean) + min(known.limit, d_0 + 2 * known.b())
+    cap = known.horizon * gap.max()
     return min(explored + excess / (alpha * known.b()), cap) if alpha else cap
 
 

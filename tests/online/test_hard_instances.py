@@ -8,7 +8,7 @@ import pytest
 import jaxbandit as jb
 from tests.messages import assert_refused
 from tests.online import bounds_oracle as oracle
-from tests.online import bounds_play
+from tests.online import bounds_play, cases
 from tests.online.bounds_oracle import Known
 
 B, hard = jb.bounds, jb.hard_instances
@@ -69,20 +69,66 @@ def test_lower_bound_on_any_policy_is_below_every_upper_bound():
         assert lower < B.oto_minimax_regret(count, horizon, 1.0)
 
 
-@pytest.mark.parametrize("count", [[200, 0, 0, 3], [30, 30, 30, 30]], ids=["skewed", "even"])
-def test_no_policy_has_less_regret_on_both_of_a_pair(count):
-    first, _ = hard.confusable_pair(count, HORIZON)
-    at_first = play(first)
-    least = np.argsort(count, kind="stable")
-    total = HORIZON + np.cumsum(np.array(count)[least])[:-1]
-    confused = least[: int(np.argmax(np.arange(1, len(count)) / total)) + 1]
-    for name in at_first:
+def larger_regret(policies, count, make):
+    """Of each policy the larger of its two regrets; `make(pulls)` is a pair of environments."""
+    options = {"horizon": HORIZON, "runs": 512, "offline_count": count, "checkpoints": [HORIZON]}
+    first = jb.simulate(KEY, policies, make(None)[0], **options)
+    seconds, larger = {}, {}
+    for name in policies:
         # The second instance is the policy's own: its best arm is the one it explored least.
-        pulls = at_first[name].pulls.mean
-        arm = int(min(confused, key=lambda i: count[i] + pulls[i]))
-        second = hard.confusable_pair(count, HORIZON, arm=arm)[1]
-        regret = max(at_first[name].regret.mean[-1], play(second)[name].regret.mean[-1])
-        assert regret >= first.regret > 0.1
+        second = make(first[name].pulls.mean)[1]
+        arm = int(np.argmax(second.mean))
+        if arm not in seconds:
+            seconds[arm] = jb.simulate(KEY, policies, second, **options)
+        larger[name] = max(out[name].regret.mean[-1] for out in (first, seconds[arm]))
+    return larger
+
+
+PAIRS = {"skewed": [200, 0, 0, 3], "even": [30, 30, 30, 30]}
+
+
+def check_pair(policies, count):
+    def make(pulls):
+        pair = hard.confusable_pair(count, HORIZON, pulls=pulls)
+        return [one.environment for one in pair]
+
+    bound = B.minimax_regret_lower(count, HORIZON)
+    assert bound > 0.1
+    larger = larger_regret(policies, count, make)
+    for name, regret in larger.items():
+        assert regret >= bound, name
+
+
+@pytest.mark.parametrize("count", PAIRS)
+def test_no_policy_has_less_regret_on_both_of_a_pair(count):
+    check_pair(policies() | {"thompson": jb.thompson_gaussian(0.5)}, PAIRS[count])
+
+
+@pytest.mark.slow  # a program of all policies takes a minute to compile
+def test_no_policy_of_the_library_has_less_regret_on_both_of_a_pair():
+    every = {name: first for name, (first, _) in cases.registered().items()}
+    del every["thompson_bernoulli"]  # not for normal rewards
+    for count in PAIRS.values():
+        check_pair(every, count)
+
+
+def test_thompson_sampling_with_a_beta_prior_has_no_less_regret_on_a_pair_of_its_rewards():
+    count, total = [200, 0, 0, 3], HORIZON + 3
+    gap = 0.5 * np.sqrt(3 / total) / 2
+
+    def make(pulls):
+        normal = hard.confusable_pair(count, HORIZON, pulls=pulls)
+        return [jb.bernoulli_arms(0.4 + one.environment.mean) for one in normal]
+
+    first = make(None)[0].mean
+    np.testing.assert_allclose(first, [0.4 + gap, 0.4, 0.4, 0.4], rtol=1e-5)
+    # The proof of theorem 5.1 with the divergence of these rewards for that of normal ones.
+    low, high = 0.4, 0.4 + 2 * gap
+    divergence = low * np.log(low / high) + (1 - low) * np.log((1 - low) / (1 - high))
+    bound = HORIZON * gap / 8 * np.exp(-total / 3 * divergence)
+    assert bound > 0.1
+    larger = larger_regret({"beta": jb.thompson_bernoulli()}, count, make)
+    assert larger["beta"] >= bound
 
 
 def test_a_pair_differs_in_one_arm_by_what_the_proof_needs():
@@ -92,6 +138,9 @@ def test_a_pair_differs_in_one_arm_by_what_the_proof_needs():
     np.testing.assert_array_equal(np.flatnonzero(a != b), [1])
     assert a.argmax() == 2
     assert b.argmax() == 1
+    # The best arm of the second has the fewest samples, those of the policy included.
+    other = hard.confusable_pair(count, horizon, sigma=sigma, pulls=[0.0, 5, 0, 1.5])[1]
+    np.testing.assert_allclose(other.environment.mean, b[[0, 3, 2, 1]])
     size = 3
     spread = sigma * np.sqrt(size / (horizon + 7))
     np.testing.assert_allclose([a.max() - a.min(), b.max() - a.max()], spread / 2, rtol=1e-5)
@@ -210,9 +259,13 @@ BAD = {
         lambda: hard.confusable_pair([1, 2], 5, sigma=50.0),
         r"sigma must be small enough.*50\.0.*longer horizon",
     ),
-    "arm": (
-        lambda: hard.confusable_pair([1, 2], 50, arm=1),
-        r"arm must be one of the 1 least sampled arms \[0\], was 1",
+    "pulls of other arms": (
+        lambda: hard.confusable_pair([1, 2], 50, pulls=[1.0]),
+        r"pulls must have shape \[arms\] = \(2\), was \(1,\)",
+    ),
+    "negative pulls": (
+        lambda: hard.confusable_pair([1, 2], 50, pulls=[1.0, -1.0]),
+        r"pulls must not be negative",
     ),
     "unknown horizon": (
         lambda: hard.ucb_equalised([1, 2], 50, jb.confidence(delta=0.1, anytime=True)),

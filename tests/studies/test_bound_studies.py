@@ -51,8 +51,10 @@ def online():
 
 def test_online_rows(online):
     table = online[0].table
-    keys = ["policy", "alpha", "horizon", "delta", "against", "instances"]
-    assert table.columns == keys + MEASURES
+    keys = ["policy", "alpha", "horizon", "samples", "delta", "instance", "against", "instances"]
+    assert table.columns == [*keys, *MEASURES, "lower_bound"]
+    assert table["lower_bound"].null_count() == len(table)
+    assert not any("lower bound" in line for line in online[0].findings)
     assert len(table) == 3 + 2 + 3
     assert online[1].calls[-1] == ("horizon 40", 64)
 
@@ -85,10 +87,92 @@ def test_online_numbers(online):
 
 def test_online_slack_is_a_product(online):
     (one,) = online[0].facts["slack"]
-    factors = [value for name, value in one.items() if name not in ("horizon", "delta")]
+    factors = list(one.values())[4:]
     ucb = online[0].table.filter((pl.col("policy") == "UCB") & (pl.col("against") == "best"))
     row = ucb.row(by_predicate=pl.col("instances") == "any", named=True)
     np.testing.assert_allclose(np.prod(factors), row["bound"] / row["mean"], rtol=1e-5)
+
+
+def hard(family, **changes):
+    """A study of three arms on which a lower bound is proved; all compile to one program."""
+    options = {"counts": (30, 4, 9), "horizons": (40,), "alphas": (0.5,), "delta": (0.1,)}
+    return oto.study(Oto(family=family, runs=64, **(options | changes)), Progress().reporter())
+
+
+def is_confirmed(result):
+    (line,) = [line for line in result.findings if "lower bound" in line]
+    return line.startswith("confirmed")
+
+
+def test_every_policy_meets_a_pair_of_its_own():
+    result = hard("confusable-pair")
+    table = result.table.filter(pl.col("against") == "best")
+    assert table["instance"].to_list() == [1] * 5 + [2] * 5  # UCB and OtO have two bounds here
+    bound = jb.bounds.minimax_regret_lower([30, 4, 9], 40)
+    np.testing.assert_allclose(table["lower_bound"], bound, rtol=1e-6)
+    logging = result.table.filter(pl.col("against") == "logging")
+    assert logging["lower_bound"].null_count() == len(logging)
+    # LCB plays the most sampled arm, and so nothing of J: of that, the least sampled is best.
+    known = oto.constants(0.1, 40, anytime=False)
+    second = jb.hard_instances.confusable_pair([30, 4, 9], 40, known)[1]
+    row = table.row(
+        by_predicate=(pl.col("policy") == "LCB") & (pl.col("instance") == 2), named=True
+    )
+    mean = np.asarray(second.environment.mean)
+    assert mean.argmax() == 1
+    np.testing.assert_allclose(row["mean"], 40 * (mean[1] - mean[0]), rtol=0.2)
+    # One of the two suffices, of every policy.
+    assert is_confirmed(result)
+    first_only = pl.when(pl.col("instance") == 1).then(0.0).otherwise(pl.col("mean"))
+    assert oto._findings(result.table.with_columns(mean=first_only))[-1].startswith("confirmed")
+    neither = pl.when(pl.col("policy") == "UCB").then(0.0).otherwise(pl.col("mean"))
+    missed = result.table.with_columns(mean=neither, sem=pl.lit(0.0))
+    assert oto._findings(missed)[-1].startswith("NOT confirmed")
+
+
+@pytest.mark.parametrize(
+    ("family", "policy", "against", "bound"),
+    [
+        ("lcb-unexplored", "LCB", "best", jb.bounds.lcb_minimax_regret_lower),
+        ("lcb-misled", "LCB", "logging", jb.bounds.lcb_logging_regret_lower),
+        ("ucb-equalised", "UCB", "logging", jb.bounds.ucb_logging_regret_lower),
+    ],
+)
+def test_instances_of_a_lower_bound(family, policy, against, bound):
+    result = hard(family)
+    claimed = result.table.drop_nulls("lower_bound")
+    assert claimed["policy"].unique().to_list() == [policy]
+    assert claimed["against"].unique().to_list() == [against]
+    value = float(bound([30, 4, 9], 40, oto.constants(0.1, 40, anytime=False)))
+    np.testing.assert_allclose(claimed["lower_bound"], value, rtol=1e-6)
+    assert is_confirmed(result)
+    assert claimed["mean"][0] < 4 * value
+
+
+def test_first_round():
+    result = hard("ucb-first-round", horizons=(1,))
+    (claimed,) = result.table.drop_nulls("lower_bound").iter_rows(named=True)
+    assert (claimed["policy"], claimed["against"]) == ("UCB", "logging")
+    assert is_confirmed(result)
+    with pytest.raises(jb.InputError, match="ucb-first-round, horizon 40: horizons must be 1"):
+        hard("ucb-first-round")
+
+
+def test_unknown_horizon_and_multiples_of_the_counts():
+    known = oto.constants(0.1, 40, anytime=True)
+    np.testing.assert_allclose(jb.bounds.event_probability(40, known), 0.9, rtol=1e-5)
+    result = hard("lcb-misled", anytime=True, multiples=(1, 3))
+    assert result.table["samples"].unique().sort().to_list() == [43, 129]
+    row = result.table.filter((pl.col("policy") == "LCB") & (pl.col("samples") == 129))[0]
+    bound = jb.bounds.lcb_minimax_regret([90, 12, 27], 40, known)
+    np.testing.assert_allclose(row["bound"], bound, rtol=1e-6)
+    with pytest.raises(jb.InputError, match=r"ucb-equalised, horizon 40: .*fixed delta"):
+        hard("ucb-equalised", anytime=True)
+
+
+def test_a_family_that_there_is_not():
+    with pytest.raises(jb.InputError, match=r"family must be one of bernoulli, .*was 'beta'"):
+        hard("beta")
 
 
 # HierOPO.

@@ -53,6 +53,8 @@ def test_columns():
 
 def test_a_quantile_that_is_not_positive_has_no_ratio():
     assert against(5.0, np.array([-1.0, 0.0]), 0.5)["ratio"] is None
+    assert against(5.0, np.array([1e-9]), 0.5)["ratio"] is None
+    assert against(5.0, np.array([1e-3]), 0.5)["ratio"] == pytest.approx(5e3)
 
 
 def test_no_runs():

@@ -79,8 +79,8 @@ def against(bound: np.ndarray | float, values: np.ndarray, delta: float) -> dict
         "quantile": reached.estimate,
         "quantile_low": reached.low,
         "quantile_high": reached.high,
-        # Against regret that may be negative a ratio says nothing.
-        "ratio": typical / reached.estimate if reached.estimate > 0 else None,
+        # Against regret that is negative, or zero but for rounding, a ratio says nothing.
+        "ratio": typical / reached.estimate if reached.estimate > 1e-6 * typical else None,
         "coverage": covered.estimate,
         "coverage_low": covered.low,
         "coverage_high": covered.high,

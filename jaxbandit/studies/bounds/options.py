@@ -6,9 +6,18 @@ import difflib
 import tomllib
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 from jaxbandit.checks import InputError
+
+Family = Literal[
+    "bernoulli",
+    "confusable-pair",
+    "lcb-unexplored",
+    "lcb-misled",
+    "ucb-equalised",
+    "ucb-first-round",
+]
 
 
 @dataclass(frozen=True)
@@ -41,13 +50,20 @@ class Hieropo:
 
 @dataclass(frozen=True)
 class Oto:
-    """Regret of UCB, LCB and OtO on Bernoulli arms with offline data."""
+    """Regret of UCB, LCB and OtO on arms with offline data."""
 
+    family: Family = "bernoulli"
+    """Arms: Bernoulli ones with the means given, or those on which a lower bound is proved, with
+    rewards of standard deviation 1/2."""
     means: tuple[float, ...] = (0.5,) * 10 + (0.25, 0.75) + (0.25,) * 8
-    """Means of the arms; default: instance 2 of the paper's figure 3."""
+    """Means of Bernoulli arms; default: instance 2 of the paper's figure 3."""
     counts: tuple[int, ...] = (200,) * 10 + (0,) * 10
     """Offline samples of the arms."""
+    multiples: tuple[int, ...] = (1,)
+    """Multiples of the counts."""
     horizons: tuple[int, ...] = (200, 2000, 20000)
+    anytime: bool = False
+    """Whether policies do not know the horizon: delta / t^2, and OtO's doubling proxy."""
     alphas: tuple[float, ...] = (0.2, 1.0, 5.0)
     """Sizes of OtO's budget."""
     delta: tuple[float, ...] = (0.05,)
@@ -99,5 +115,5 @@ def _value(path: Path, key: str, value: Any, example: Any) -> Any:
         return float(value)
     if type(value) is kind:
         return value
-    names = {bool: "true or false", int: "whole numbers", float: "numbers"}
+    names = {bool: "true or false", int: "whole numbers", float: "numbers", str: "text"}
     raise InputError(f"{path}: {key} must be {names.get(kind, 'a path')}, was {value!r}")

@@ -12,11 +12,16 @@ from matplotlib.figure import Figure
 
 # Colour-blind safe (Okabe and Ito), by kind of curve: the quantity is the same in every panel.
 BOUND, TERMS, TIGHTER, QUANTILE, MEAN = "#D55E00", "#E69F00", "#CC79A7", "#0072B2", "#009E73"
+LOWER = "#000000"
 
 
-def regret(table: pl.DataFrame, delta: float) -> Figure:
-    """A column a policy, a row a regret, against the horizon."""
-    table = table.filter(pl.col("delta") == delta)
+def regret(table: pl.DataFrame) -> Figure:
+    """A column a policy, a row a regret, against the horizon, for the first delta and samples."""
+    delta, samples = table["delta"][0], table["samples"][0]
+    table = table.filter(pl.col("delta") == delta, pl.col("samples") == samples)
+    # Of a pair of instances, the worse for the policy.
+    keys = ["policy", "alpha", "horizon", "against", "instances"]
+    table = table.sort("mean").unique(keys, keep="last", maintain_order=True)
     alphas = table["alpha"].drop_nulls().unique().sort().to_list()
     columns = [("UCB", None), ("LCB", None), *(("OtO", alpha) for alpha in alphas)]
     figure = Figure(figsize=(3.1 * len(columns), 6.4), layout="constrained")
@@ -33,6 +38,9 @@ def regret(table: pl.DataFrame, delta: float) -> Figure:
             if len(this):
                 _line(axis, this, "horizon", "bound", TIGHTER, "s--", "bound, this instance")
             _simulated(axis, any_instance, "horizon", delta)
+            lower = any_instance.drop_nulls("lower_bound")
+            if len(lower):
+                _line(axis, lower, "horizon", "lower_bound", LOWER, "x-", "lower bound")
             _logarithmic(axis)
             name = policy if alpha is None else f"{policy}, alpha = {alpha:g}"
             axis.set_title(name, fontsize=10)
@@ -41,7 +49,7 @@ def regret(table: pl.DataFrame, delta: float) -> Figure:
         axis.set_xlabel("horizon T")
     _legend(figure, axes)
     note = "; not drawn: regret of 0 or less" if table["mean"].to_numpy().min() <= 0 else ""
-    _caption(figure, table, delta, note)
+    _caption(figure, table, delta, f"; {samples:,} offline samples{note}")
     return figure
 
 
@@ -80,6 +88,11 @@ def suboptimality(table: pl.DataFrame, delta: float) -> Figure:
 
 
 def _simulated(axis: Axes, part: pl.DataFrame, x: str, delta: float) -> None:
+    # What is zero but for rounding would stretch the axis.
+    part = part.with_columns(
+        pl.when(pl.col(name) > 1e-6 * pl.col("bound")).then(pl.col(name)).otherwise(0)
+        for name in ("mean", "quantile", "quantile_low", "quantile_high")
+    )
     _line(axis, part, x, "quantile", QUANTILE, "^-", f"{1 - delta:.0%} quantile")
     low, high = (part[f"quantile_{end}"].to_numpy() for end in ("low", "high"))
     axis.fill_between(

@@ -16,7 +16,17 @@ from jaxbandit.studies.reproduce import reporting, write_result
 
 # Of the CSV's columns, those that the terminal has room for.
 _SHOWN = {
-    "oto": ["policy", "alpha", "horizon", "delta", "against", "instances"],
+    "oto": [
+        "policy",
+        "alpha",
+        "horizon",
+        "samples",
+        "delta",
+        "instance",
+        "against",
+        "instances",
+        "lower_bound",
+    ],
     "hieropo": ["policy", "bound_name", "tasks", "records", "delta", "width"],
 }
 _FILE_WIDTH = 140
@@ -52,7 +62,15 @@ def run_study(options: Hieropo | Oto) -> None:
 
 
 def _printed(table: pl.DataFrame, keys: list[str]) -> Table:
-    shown = Table(box=None, header_style="bold", pad_edge=False)
+    """What is the same in all rows stands in the title."""
+    fixed = [key for key in keys if table[key].n_unique() == 1]
+    keys = [key for key in keys if key not in fixed]
+    title = ", ".join(
+        f"{key.replace('_', ' ')} {_text(table[key][0])}"
+        for key in fixed
+        if table[key][0] is not None
+    )
+    shown = Table(box=None, header_style="bold", pad_edge=False, title=title, title_justify="left")
     for key in keys:
         shown.add_column(key.replace("_", " "))
     for head in ("bound", "mean", "quantile", "95 %", "ratio", "coverage", "95 %"):

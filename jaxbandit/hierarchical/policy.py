@@ -1,0 +1,97 @@
+r"""Policies that know the model: what they believe of the tasks, and how they act on it.
+
+Three beliefs: hierarchical (tasks inform each other), flat (they do not) and oracle (what they
+share is known). Two rules: Thompson sampling and the upper confidence bound.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+from jax import Array
+from jax.typing import ArrayLike
+from jaxtyping import Float
+
+from jaxbandit import checks, linalg
+from jaxbandit.hierarchical.belief import flat_model, oracle_model
+from jaxbandit.offpolicy.model import Gaussian, HierarchicalGaussian
+
+Prior = Callable[[HierarchicalGaussian, Array], HierarchicalGaussian]
+"""(model, true hyper-parameter) -> the model that a policy believes in; a module-level function."""
+
+
+class HierarchicalPolicy(NamedTuple):
+    """A belief and a rule."""
+
+    params: Any
+    """Pytree of arrays, for `index`."""
+    prior: Prior
+    index: Callable[[Any, Gaussian, Array, Array], Array]
+    """(params, the task's posterior, features [actions, features], standard normal numbers
+    [features]) -> index [actions]; the action with the largest is taken."""
+
+
+def hierarchical_prior(model: HierarchicalGaussian, hyper_parameter: Array) -> HierarchicalGaussian:
+    """The model itself."""
+    return model
+
+
+def flat_prior(model: HierarchicalGaussian, hyper_parameter: Array) -> HierarchicalGaussian:
+    """Tasks that share nothing."""
+    return flat_model(model)
+
+
+def hierarchical_thompson(prior: Prior = hierarchical_prior) -> HierarchicalPolicy:
+    r"""Thompson sampling: the best action for a parameter drawn from the task's posterior.
+
+    Args:
+        prior: `hierarchical_prior`, `flat_prior` or `oracle_model`.
+
+    Source:
+        Hong et al. 2022, "Hierarchical Bayesian bandits", algorithm 1; with a prior that learns,
+        Kveton et al. 2021, "Meta-Thompson sampling".
+    """
+    return HierarchicalPolicy((), prior, _thompson)
+
+
+def hierarchical_ucb(
+    width: ArrayLike = 1.0, prior: Prior = hierarchical_prior
+) -> HierarchicalPolicy:
+    r"""The largest upper bound $\phi' \hat\theta + w \sqrt{\phi' \hat\Sigma \phi}$.
+
+    Args:
+        width: w, at least 0.
+        prior: `hierarchical_prior`, `flat_prior` or `oracle_model`.
+
+    Raises:
+        InputError: width negative or not finite.
+    """
+    checks.check_not_negative("width", width)
+    return HierarchicalPolicy(jnp.asarray(width, float), prior, _ucb)
+
+
+def usual_policies(width: ArrayLike = 1.0) -> dict[str, HierarchicalPolicy]:
+    """Both rules with all three beliefs, by name."""
+    priors: dict[str, Prior] = {
+        "Hier": hierarchical_prior,
+        "Flat": flat_prior,
+        "Oracle": oracle_model,
+    }
+    thompson = {f"{name}TS": hierarchical_thompson(prior) for name, prior in priors.items()}
+    return thompson | {
+        f"{name}UCB": hierarchical_ucb(width, prior) for name, prior in priors.items()
+    }
+
+
+def _thompson(
+    params: tuple[()], gaussian: Gaussian, feature: Array, normal: Float[Array, " features"]
+) -> Array:
+    drawn = gaussian.mean + linalg.matmul(linalg.psd_factor(gaussian.cov), normal)
+    return linalg.inner(feature, drawn)
+
+
+def _ucb(width: Array, gaussian: Gaussian, feature: Array, normal: Array) -> Array:
+    variance = linalg.quadratic_form(gaussian.cov, feature)
+    return linalg.inner(feature, gaussian.mean) + width * jnp.sqrt(jnp.maximum(variance, 0))

@@ -1,0 +1,84 @@
+"""Beliefs updated record by record against posteriors of all records at once."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import jaxbandit as jb
+from jaxbandit.hierarchical.belief import believe, flat_model, learn, oracle_model, task_belief
+from jaxbandit.hierarchical.policy import hierarchical_thompson
+from tests.online.cases import QUICK
+
+D, TASKS, RECORDS = 3, 4, 40
+MU = jnp.asarray([0.5, -1.0, 0.25])
+
+
+def model_of(rank):
+    """A hyper-covariance of the given rank; a task covariance that is not diagonal."""
+    rng = np.random.default_rng(rank)
+    root, task = rng.normal(size=(D, rank)), rng.normal(size=(D, D))
+    return jb.HierarchicalGaussian(
+        np.array([1.0, 0.0, -0.5]), root @ root.T, task @ task.T + 0.1 * np.eye(D), np.asarray(0.5)
+    )
+
+
+def log_of():
+    rng = np.random.default_rng(0)
+    task = rng.integers(0, TASKS - 1, RECORDS)  # the last task has no records
+    return task, rng.normal(size=(RECORDS, D)), rng.normal(size=RECORDS)
+
+
+def statistics(task, feature, reward):
+    if len(task) == 0:
+        return jb.empty_statistics(TASKS, D, jnp.result_type(float))
+    return jb.task_statistics(jb.BanditLog(task, feature, reward), TASKS)
+
+
+def assert_near(actual, expected, rtol):
+    for one, other in zip(actual, expected, strict=True):
+        scale = np.max(np.abs(other))
+        np.testing.assert_allclose(one, other, rtol=0, atol=10 * rtol * max(scale, 1))
+
+
+@pytest.mark.parametrize(("rank", "start"), [(3, 0), (1, 15)])
+def test_every_round_is_the_posterior_of_all_records(rank, start, rtol):
+    model, (task, feature, reward) = model_of(rank), log_of()
+    told = {
+        "hierarchical": (model, jb.task_posteriors),
+        "flat": (flat_model(model), jb.flat_posteriors),
+        "oracle": (oracle_model(model, MU), None),
+    }
+    step = jax.jit(learn, compiler_options=QUICK)
+    one = jax.jit(jax.vmap(task_belief, in_axes=(None, 0)), compiler_options=QUICK)
+    for name, (prior, posteriors) in told.items():
+        belief = believe(prior, statistics(task[:start], feature[:start], reward[:start]))
+        for n in range(start, RECORDS + 1):
+            if n % 8 == 0 or n == start:
+                stats = statistics(task[:n], feature[:n], reward[:n])
+                expected = (
+                    jb.oracle_posteriors(model, stats, MU)
+                    if posteriors is None
+                    else posteriors(model, stats)
+                )
+                assert_near(one(belief, jnp.arange(TASKS)), expected, rtol)
+                if name == "hierarchical":
+                    assert_near(belief.hyper, jb.hyper_posterior(model, stats), rtol)
+            if n < RECORDS:
+                values = jnp.asarray(feature[n], float), jnp.asarray(reward[n], float)
+                belief = step(belief, jnp.int32(task[n]), *values)
+
+
+def test_thompson_sampling_draws_from_the_posterior():
+    gaussian = jb.Gaussian(
+        jnp.asarray([1.0, -2.0]), jnp.asarray([[1.0, 0.6], [0.6, 0.5]]) * jnp.asarray(0.3)
+    )
+    policy, draws = hierarchical_thompson(), 20_000
+    normal = jax.random.normal(jax.random.key(0), (draws, 2))
+    # With unit vectors for features the indices are the parameter drawn.
+    drawn = np.asarray(
+        jax.vmap(lambda n: policy.index(policy.params, gaussian, jnp.eye(2), n))(normal), float
+    )
+    error = np.sqrt(np.diagonal(gaussian.cov) / draws)
+    assert np.all(np.abs(drawn.mean(axis=0) - gaussian.mean) < 4 * error)
+    np.testing.assert_allclose(np.cov(drawn.T), gaussian.cov, atol=4 * 0.3 * np.sqrt(2 / draws))
