@@ -94,6 +94,67 @@ def simulate(
     >>> bool(out.paired("ucb", "lcb").mean[-1] < 0)  # the best arm has no data: LCB never tries it
     True
     """
+    static, inputs = prepare(
+        key,
+        policies,
+        environment,
+        horizon=horizon,
+        offline=offline,
+        offline_count=offline_count,
+        checkpoints=checkpoints,
+        curves=curves,
+    )
+    ends, in_cells = np.asarray(inputs.ends), static.in_cells
+    out = tiles.run_tiles(
+        program.play_runs,
+        static,
+        key,
+        inputs,
+        runs=runs,
+        width=tile_width(),
+        threads=threads,
+        progress=progress,
+    )
+    averaged, differences = out.averaged
+    results = {}
+    for name, policy in policies.items():
+        with_cells = any(in_cells) or isinstance(policy, Grid)
+        # Runs come first from the engine; cells do in results.
+        kept = {
+            key: np.moveaxis(value, 1, 0) if with_cells else value
+            for key, value in out.kept[name].items()
+        }
+        results[name] = PolicyResult(
+            round=ends,
+            regret=averaged[name]["regret"],
+            logging_regret=averaged[name].get("logging_regret"),
+            reward=averaged[name]["reward"],
+            info=averaged[name]["info"],
+            pulls=averaged[name]["pulls"],
+            final_regret=kept["regret"],
+            final_reward=kept["reward"],
+            regret_curves=kept.get("curves"),
+        )
+    return SimulationResult(results, differences, int(runs), out.non_finite)
+
+
+def tile_width() -> int:
+    """Runs in a tile, on the devices there are."""
+    return TILE_WIDTH.get(jax.local_devices()[0].platform, _ACCELERATOR_TILE_WIDTH)
+
+
+def prepare(
+    key: Array,
+    policies: Mapping[str, Policy | Grid],
+    environment: Environment | EnvironmentDraw | Grid,
+    *,
+    horizon: int | ArrayLike,
+    offline: OfflineArms | None = None,
+    offline_count: ArrayLike | None = None,
+    checkpoints: ArrayLike | None = None,
+    curves: bool = False,
+) -> tuple[program.Static, program.Inputs]:
+    """What `program.play_runs` takes, from checked arguments of `simulate`."""
     rounds = check_horizon(horizon)
     if not policies:
         raise InputError("policies must name at least one policy, was empty")
@@ -143,38 +204,7 @@ def simulate(
         policy.item.params if isinstance(policy, Grid) else policy.params
         for policy in policies.values()
     )
-    platform = jax.local_devices()[0].platform
-    out = tiles.run_tiles(
-        program.play_runs,
-        static,
-        key,
-        program.Inputs(params, world, jnp.asarray(ends)),
-        runs=runs,
-        width=TILE_WIDTH.get(platform, _ACCELERATOR_TILE_WIDTH),
-        threads=threads,
-        progress=progress,
-    )
-    averaged, differences = out.averaged
-    results = {}
-    for name, policy in policies.items():
-        with_cells = any(in_cells) or isinstance(policy, Grid)
-        # Runs come first from the engine; cells do in results.
-        kept = {
-            key: np.moveaxis(value, 1, 0) if with_cells else value
-            for key, value in out.kept[name].items()
-        }
-        results[name] = PolicyResult(
-            round=ends,
-            regret=averaged[name]["regret"],
-            logging_regret=averaged[name].get("logging_regret"),
-            reward=averaged[name]["reward"],
-            info=averaged[name]["info"],
-            pulls=averaged[name]["pulls"],
-            final_regret=kept["regret"],
-            final_reward=kept["reward"],
-            regret_curves=kept.get("curves"),
-        )
-    return SimulationResult(results, differences, int(runs), out.non_finite)
+    return static, program.Inputs(params, world, jnp.asarray(ends))
 
 
 # Cells.
