@@ -207,7 +207,7 @@ def play_tiles(
     try:
         for number, (job, index) in enumerate(work):
             if job is not current:
-                current, kind, placed = job, _kind(job), {}
+                current, kind, placed = job, compile_kind(job), {}
             place = number % len(devices)
             if place not in placed:
                 placed[place] = jax.device_put(job.params, devices[place])
@@ -281,7 +281,7 @@ def _tile(
     return TileSummary(averaged, out.kept, finite)
 
 
-def _kind(job: Job) -> Hashable:
+def compile_kind(job: Job) -> Hashable:
     """What a tile is compiled for."""
     leaves, structure = jax.tree.flatten(job.params)
     shapes = tuple((np.shape(leaf), jnp.result_type(leaf)) for leaf in leaves)

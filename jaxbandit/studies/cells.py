@@ -41,6 +41,17 @@ class Cell(NamedTuple):
     """0 where there are none."""
 
 
+def shortened(cell: Cell, work: float) -> Cell:
+    """A cell that plays less of each run, so that a tile takes `work` at most, in its program."""
+    job = cell.job
+    share = min(1.0, work / (cell.work * job.width))
+    if not isinstance(job.params, program.Inputs) or share == 1:
+        return cell
+    ends = np.ceil(np.asarray(job.params.ends) * share).astype(np.int32)
+    job = job._replace(params=job.params._replace(ends=ends))
+    return cell._replace(job=job, work=cell.work * share)
+
+
 def root_key(study: Study) -> Any:
     """The key of all its cells, which so share their random numbers."""
     return jax.random.key(study.seed)
@@ -184,21 +195,20 @@ def _grid_cells(study: Study, maker: _Maker, members: list[tuple[int, _Parts]]) 
             {name: grid([parts.policies[name] for parts in each]) for name in first.policies},
             grid([parts.environment for parts in each]),
             horizon=horizons,
-            checkpoints=_rounds(study.outputs.checkpoints, int(max(horizons))),
+            # Each cell's own take their place.
+            checkpoints=[1],
             **offline,
         )
 
     static, inputs = _placed(maker, prepare, first)
     inputs = jax.tree.map(np.asarray, inputs)
-    width = online.tile_width()
+    width, arms = online.tile_width(), inputs.world.count.shape[-1]
     cells = {}
     for place, (index, parts) in enumerate(members):
         alone, own = program.one_cell(static, inputs, place)
-        ends = _rounds(study.outputs.checkpoints, parts.horizon)
+        ends = _rounds(study, parts.horizon)
         own = own._replace(ends=ends)
         job = tiles.Job(program.play_runs, alone, own, study.runs, width)
-        arms = len(inputs.world.count[place]) if inputs.world.count.ndim == 2 else 0
-        arms = arms or inputs.world.count.shape[-1]
         cells[index] = Cell(job, ends, float(parts.horizon * len(parts.policies)), arms)
     return cells
 
@@ -216,11 +226,12 @@ def _placed(maker: _Maker, prepare: Callable[[], Any], parts: _Parts) -> Any:
         maker.source.refuse(maker.places.get(path, path), text)
 
 
-def _rounds(checkpoints: int | tuple[int, ...], horizon: int) -> np.ndarray:
+def _rounds(study: Study, horizon: int) -> np.ndarray:
     """Rounds at which a cell reports, as many in every cell."""
+    checkpoints = study.outputs.checkpoints
     if isinstance(checkpoints, tuple):
         return np.array(checkpoints, np.int32)
-    evenly = np.linspace(0, horizon, checkpoints + 1)[1:]
+    evenly = np.linspace(0, horizon, min(checkpoints, study.longest) + 1)[1:]
     return np.maximum(np.round(evenly), 1).astype(np.int32)
 
 

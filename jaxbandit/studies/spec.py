@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal
 
@@ -118,6 +119,14 @@ class Study:
             return tuple(self.problem.policies)
         return self.problem.algorithms
 
+    @property
+    def longest(self) -> int:
+        """The longest horizon of a cell, or the largest log."""
+        if isinstance(self.problem, OffPolicy):
+            return self.problem.records[-1]
+        swept = [axis.values["horizon"] for axis in self.sweep if "horizon" in axis.values]
+        return max(swept[0]) if swept else self.problem.horizon
+
     def cell(self, index: int) -> dict[str, Any]:
         """Values of the swept keys in a cell."""
         values = {}
@@ -157,12 +166,14 @@ def to_table(study: Study) -> Table:
             name: {"kind": policy.kind, **policy.options}
             for name, policy in problem.policies.items()
         }
+        rounds = study.outputs.checkpoints
+        table["outputs"] = {
+            "checkpoints": list(rounds) if isinstance(rounds, tuple) else rounds,
+            "finals": study.outputs.finals,
+        }
     else:
         table |= {"records": list(problem.records), "algorithms": list(problem.algorithms)}
         table["design"] = {"kind": problem.design.kind, **problem.design.options}
-    table["outputs"] = {f.name: getattr(study.outputs, f.name) for f in fields(Outputs)}
-    if isinstance(study.outputs.checkpoints, tuple):
-        table["outputs"]["checkpoints"] = list(study.outputs.checkpoints)
     if study.precision is not None:
         given = {f.name: getattr(study.precision, f.name) for f in fields(Precision)}
         table["precision"] = {name: value for name, value in given.items() if value is not None}
@@ -205,6 +216,14 @@ def from_table(table: Table, source: Source) -> Study:
         sweep=axes,
         outputs=_outputs(table, journey, source),
     )
+    if study.cells > ranges.MOST:
+        source.refuse("sweep", f"a grid may have {ranges.MOST:,} cells, has {study.cells:,}")
+    rounds = study.outputs.checkpoints
+    if isinstance(rounds, tuple) and rounds[-1] > study.longest:
+        source.refuse(
+            "outputs.checkpoints",
+            f"checkpoints must lie within the horizon {study.longest}, was {rounds[-1]}",
+        )
     return _with_precision(study, table, source)
 
 
@@ -377,10 +396,13 @@ def _outputs(table: Table, journey: str, source: Source) -> Outputs:
     finals = given.get("finals", False)
     if not isinstance(finals, bool):
         source.refuse("outputs.finals", f"finals must be true or false, was {finals!r}")
+    if journey == "offpolicy":
+        if finals:
+            source.refuse("outputs.finals", "only the online journey keeps each run's last numbers")
+        if "checkpoints" in given:
+            source.refuse("outputs.checkpoints", "the checkpoints of this journey are its records")
     if "checkpoints" not in given:
         return Outputs(finals=finals)
-    if journey == "offpolicy":
-        source.refuse("outputs.checkpoints", "the checkpoints of this journey are its records")
     if isinstance(given["checkpoints"], list):
         return Outputs(_increasing(given, "checkpoints", "outputs.checkpoints", source), finals)
     return Outputs(
@@ -447,6 +469,6 @@ def _increasing(table: Table, key: str, path: str, source: Source) -> tuple[int,
     value = table.get(key)
     if isinstance(value, list) and value:
         numbers = tuple(_whole(key, number, path, source) for number in value)
-        if all(a < b for a, b in zip(numbers, numbers[1:], strict=False)):
+        if all(a < b for a, b in pairwise(numbers)):
             return numbers
     source.refuse(path, f"{key} must be a list of increasing whole numbers, was {value!r}")
