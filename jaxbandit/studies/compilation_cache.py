@@ -18,7 +18,7 @@ def use() -> None:
     A directory named by `JAX_COMPILATION_CACHE_DIR` is used instead; one that cannot be read or
     written costs a compilation and nothing else.
     """
-    if jax.config.read("jax_compilation_cache_dir") is None:
+    if jax.config.jax_compilation_cache_dir is None:
         jax.config.update("jax_compilation_cache_dir", str(folder()))
     # All programs: a study's small ones take less than JAX's threshold each, and add up.
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)

@@ -72,7 +72,7 @@ class Store:
         """A block that is there, and its provenance.
 
         Raises:
-            DamagedBlockError: its bytes are not those that were written, or it is of another layout.
+            DamagedBlockError: its bytes are not those that were written, or of another layout.
             OSError: it cannot be read.
         """
         arrays, provenance = read_block(self.file(block))
