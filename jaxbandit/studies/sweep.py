@@ -5,12 +5,12 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
 
 import numpy as np
 from rich.console import Console
-from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
-from rich.text import Text
+from rich.progress import BarColumn, Progress, TextColumn
 
 from jaxbandit.checks import InputError
 from jaxbandit.studies import estimate, run, spec
@@ -18,10 +18,11 @@ from jaxbandit.studies.result import RESULT
 from jaxbandit.studies.run import Outcome, Plan
 from jaxbandit.studies.store import open_store
 
-# More than this is asked about: rounds, or what takes as long (a day of a hundred cores), and bytes.
+# More than this is asked about: rounds (a day of a hundred cores), bytes, cells.
 _ABSURD_WORK = 4e14
 _ABSURD_BYTES = 1e11
 _ABSURD_CELLS = 200_000
+_LOG_SECONDS = 60
 
 
 def sweep(
@@ -100,9 +101,8 @@ def status(path: Path) -> None:
     if len(bad):
         print(f"not finite: {_runs(bad)}")
     result = path / RESULT
-    print(
-        f"result: {result if result.exists() else 'not yet; it is made once all blocks are there'}"
-    )
+    made = result if result.exists() else "not yet; it is made once all blocks are there"
+    print(f"result: {made}")
 
 
 def _report(console: Console, planned: Plan, out: Path, outcome: Outcome, seconds: float) -> None:
@@ -111,14 +111,13 @@ def _report(console: Console, planned: Plan, out: Path, outcome: Outcome, second
         said = "nothing to compute: all blocks of this part are stored"
     if outcome.repaired:
         said += f", {outcome.repaired:,} of them anew because they were damaged"
-    console.print(
-        f"{said}; {outcome.result or f'the rest of {out} is for other shards'}", markup=False
-    )
-    if len(outcome.non_finite):
+    where = outcome.result or f"the rest of {out} is for other shards"
+    console.print(f"{said}; {where}", markup=False)
+    bad, runs = outcome.non_finite, planned.study.cells * planned.study.runs
+    if len(bad):
         raise InputError(
-            f"{len(outcome.non_finite):,} of {planned.study.cells * planned.study.runs:,} runs gave "
-            f"numbers that are not finite and were left out: {_runs(outcome.non_finite)}; look at "
-            "the parameters of these cells"
+            f"{len(bad):,} of {runs:,} runs gave numbers that are not finite and were left out: "
+            f"{_runs(bad)}; look at the parameters of these cells"
         )
 
 
@@ -146,38 +145,35 @@ def _check_size(study: spec.Study, yes: bool) -> None:
         return
     what = "rounds" if isinstance(study.problem, spec.Online) else "records"
     raise InputError(
-        f"the study has {study.cells:,} cells, {runs:.3g} runs and {rounds:.3g} {what}, and a store "
-        f"of about {size / 1e9:.3g} GB; pass --yes if this is meant"
+        f"the study has {study.cells:,} cells, {runs:.3g} runs, {rounds:.3g} {what} and a store of "
+        f"about {size / 1e9:.3g} GB; pass --yes if this is meant"
     )
 
 
 @contextmanager
 def _progress(console: Console) -> Iterator[Callable[[int, int], None]]:
-    """A bar of runs with their rate and the time left."""
-    columns = (
-        TextColumn("  {task.description}"),
-        BarColumn(),
-        _Rate(),
-        TextColumn("time left"),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=console, transient=True) as bars:
-        bar = bars.add_task("runs", total=None)
-        first: list[int] = []
+    """Runs done, their rate and the time left: a bar, or in a log a line a minute."""
+    columns = (TextColumn("  runs"), BarColumn(), TextColumn("{task.fields[said]}"))
+    on_terminal = console.is_terminal and not console.quiet
+    began = said_at = time.monotonic()
+    before: int | None = None
+    with Progress(*columns, console=console, transient=True, disable=not on_terminal) as bars:
+        bar = bars.add_task("runs", total=None, said="")
 
         def advance(done: int, total: int) -> None:
+            nonlocal before, said_at
+            if before is None:
+                before = done
+            now = time.monotonic()
             # The rate is of what is computed now, not of what was there.
-            first.append(done) if not first else None
-            bars.update(bar, completed=done - first[0], total=total - first[0])
+            rate = (done - before) / max(now - began, 1e-9)
+            said = f"{done:,} of {total:,}"
+            if rate > 0:
+                left = timedelta(seconds=round((total - done) / rate))
+                said += f", {rate:,.0f} a second, {left} left"
+            bars.update(bar, completed=done, total=total, said=said)
+            if not on_terminal and now - said_at > _LOG_SECONDS:
+                said_at = now
+                console.print(f"  runs {said}", markup=False)
 
         yield advance
-
-
-class _Rate(ProgressColumn):
-    """Runs done and runs a second."""
-
-    def render(self, task: Task) -> Text:
-        """The text of the column."""
-        total = f"{task.total:,.0f}" if task.total is not None else "?"
-        speed = f", {task.speed:,.0f} a second," if task.speed else ","
-        return Text(f"{task.completed:,.0f} of {total}{speed}")
