@@ -124,7 +124,7 @@ def simulate_offpolicy(
     curves, differences = out.averaged
     suboptimality = {name: curves[name] for name in algorithms}  # in the caller's order
     return OffPolicyResult(
-        np.asarray(job.static[0]), suboptimality, differences, int(runs), out.non_finite
+        np.atleast_1d(records), suboptimality, differences, int(runs), out.non_finite
     )
 
 

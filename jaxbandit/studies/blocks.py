@@ -37,7 +37,8 @@ def write_block(path: Path, arrays: Mapping[str, np.ndarray], provenance: Any) -
     """
     buffer = io.BytesIO()
     note = np.frombuffer(json.dumps(provenance).encode(), np.uint8)
-    np.savez(buffer, **arrays, **{_PROVENANCE: note})
+    everything: dict[str, Any] = {**arrays, _PROVENANCE: note}
+    np.savez(buffer, **everything)
     with zipfile.ZipFile(buffer, "a") as archive:
         archive.comment = b"0" * _DIGEST
     body = buffer.getvalue()[:-_DIGEST]

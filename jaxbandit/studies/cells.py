@@ -196,7 +196,7 @@ def _grid_cells(study: Study, maker: _Maker, members: list[tuple[int, _Parts]]) 
             grid([parts.environment for parts in each]),
             horizon=horizons,
             # Each cell's own take their place.
-            checkpoints=[1],
+            checkpoints=np.ones(1, int),
             **offline,
         )
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import hashlib
 import platform
 import warnings
+from importlib.metadata import version
 from pathlib import Path
 
 import jax
-import jaxlib
 import platformdirs
 
 
@@ -18,7 +18,7 @@ def use() -> None:
     A directory named by `JAX_COMPILATION_CACHE_DIR` is used instead; one that cannot be read or
     written costs a compilation and nothing else.
     """
-    if jax.config.jax_compilation_cache_dir is None:
+    if jax.config.values["jax_compilation_cache_dir"] is None:
         jax.config.update("jax_compilation_cache_dir", str(folder()))
     # All programs: a study's small ones take less than JAX's threshold each, and add up.
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
@@ -30,7 +30,7 @@ def folder() -> Path:
     """Where programs for this machine's processor are."""
     # A home directory may be shared by machines of which one cannot run another's programs.
     kind = hashlib.sha256(_processor().encode()).hexdigest()[:12]
-    return platformdirs.user_cache_path("jaxbandit") / f"jaxlib-{jaxlib.__version__}-{kind}"
+    return platformdirs.user_cache_path("jaxbandit") / f"jaxlib-{version('jaxlib')}-{kind}"
 
 
 def _processor() -> str:

@@ -194,13 +194,16 @@ class _Writer:
         self, name: str, values: np.ndarray, dims: tuple[str, ...], meaning: str, units: str = "1"
     ) -> None:
         text = values.dtype == object
+        attributes: dict[str, Any] = {"long_name": meaning}
+        if not text:
+            attributes["units"] = units
         array = self.group.create_array(
             name,
             shape=values.shape,
             dtype=str if text else values.dtype,
             compressors=[ZstdCodec(level=3), Crc32cCodec()],
             dimension_names=dims,
-            attributes={"long_name": meaning} | ({} if text else {"units": units}),
+            attributes=attributes,
         )
         array[...] = values
         if dims != (name,):

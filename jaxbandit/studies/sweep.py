@@ -60,7 +60,7 @@ def sweep(
             if cluster is not None:
                 from jaxbandit.studies.cluster import on_cluster
 
-                compute = on_cluster(cluster, planned, source)
+                compute = on_cluster(cluster, planned)
             outcome = run.run_study(
                 planned,
                 out,
