@@ -13,7 +13,6 @@ from jaxbandit.checks import InputError
 from jaxbandit.studies.result import RESULT
 from jaxbandit.studies.store import open_store
 
-
 _ORDER = {name: place for place, name in enumerate(("regret", "suboptimality", "runs"))}
 _PARTS = ("_mean", "_std", "_sem")
 

@@ -34,13 +34,9 @@ def merge_chunk(store: Store, chunk: int, reach: Reach, arms: int) -> Arrays:
         arrays, _ = store.read(block)
         rows = np.array(block.cells) - place.start
         runs[rows] += arrays["count"].sum(axis=1)
-        for name in _quantities(arrays):
-            shape = arrays[f"{name}.mean"].shape[2:]
-            if name == "pulls":
-                shape = (*shape[:-1], arms)
-            if name not in merged:
-                merged[name] = _nothing(count, shape)
-            _add(merged[name], rows, arrays, name)
+        # Runs that are finite may have squares that are not.
+        with np.errstate(over="ignore", invalid="ignore"):
+            _merge_block(merged, arrays, rows, count, arms)
         for name in (name for name in arrays if name.startswith("final_")):
             first, last = (store.layout.runs_at(tile) for tile in (block.first, block.last))
             # [cells, tiles, policies, width] -> [cells, policies, runs].
@@ -59,6 +55,18 @@ def merge_chunk(store: Store, chunk: int, reach: Reach, arms: int) -> Arrays:
         cells = range(place.start, place.stop)
         results["precise"] = np.array([cell in reach.precise for cell in cells])
     return results
+
+
+def _merge_block(
+    merged: dict[str, Moments], arrays: Arrays, rows: np.ndarray, cells: int, arms: int
+) -> None:
+    for name in _quantities(arrays):
+        shape = arrays[f"{name}.mean"].shape[2:]
+        if name == "pulls":
+            shape = (*shape[:-1], arms)
+        if name not in merged:
+            merged[name] = _nothing(cells, shape)
+        _add(merged[name], rows, arrays, name)
 
 
 def _quantities(arrays: Arrays) -> list[str]:

@@ -114,7 +114,7 @@ class _Writer:
         for name, array in self.slab.items():
             variable = self._variable(name, array.shape[1:], array.dtype)
             if sweep:
-                variable[slab] = array.reshape(*sweep[1:], *array.shape[1:])
+                variable[slab] = array.reshape((*sweep[1:], *array.shape[1:]))
             else:
                 variable[...] = array[0]
         self.slab = {}

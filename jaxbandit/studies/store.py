@@ -161,7 +161,8 @@ class _Judged:
     def add(self, arrays: Arrays, place: int) -> None:
         """The next block, of which the cell is the one at `place`."""
         for fields in zip(*(arrays[name][place] for name in Moments._fields), strict=True):
-            self.moments = moments.merge(self.moments, Moments(*fields))
+            with np.errstate(over="ignore", invalid="ignore"):
+                self.moments = moments.merge(self.moments, Moments(*fields))
 
     @property
     def error(self) -> float:
