@@ -10,7 +10,7 @@ from functools import lru_cache
 from typing import Any
 
 from jaxbandit.checks import InputError
-from jaxbandit.studies import cells, spec
+from jaxbandit.studies import cells, reading, spec
 from jaxbandit.studies.blocks import Arrays
 from jaxbandit.studies.cells import Cell
 from jaxbandit.studies.compute import Advance, compute, identity
@@ -98,7 +98,7 @@ def _received(future: Any, address: str) -> tuple[dict[str, Any], Arrays, Any]:
 def _block(table: dict[str, Any], block: tuple[Any, ...]) -> tuple[dict[str, Any], Arrays, Any]:
     """On a worker: compute one block."""
     wanted = Block(*block)
-    study = spec.from_table(table, Source("study"))
+    study = reading.from_table(table, Source("study"))
     built = _built(spec.dumps(study), wanted.cells)
     ((_, arrays, provenance),) = compute(study, built, [wanted])
     return identity(study, built[wanted.cells[0]].job.width), arrays, provenance
@@ -108,5 +108,5 @@ def _block(table: dict[str, Any], block: tuple[Any, ...]) -> tuple[dict[str, Any
 def _built(text: str, indices: tuple[int, ...]) -> dict[int, Cell]:
     import tomllib
 
-    study = spec.from_table(tomllib.loads(text), Source("study"))
+    study = reading.from_table(tomllib.loads(text), Source("study"))
     return cells.build(study, Source("study"), indices)

@@ -18,7 +18,7 @@ from jaxbandit import moments
 from jaxbandit.checks import InputError
 from jaxbandit.moments import Moments
 from jaxbandit.studies import layout as layouts
-from jaxbandit.studies import spec
+from jaxbandit.studies import reading, spec
 from jaxbandit.studies.blocks import Arrays, DamagedBlockError, read_block, write_block, write_whole
 from jaxbandit.studies.layout import Block, Layout
 from jaxbandit.studies.spec import Study
@@ -238,7 +238,7 @@ def open_store(path: Path) -> Store:
             "use the version that wrote it"
         )
     try:
-        study = spec.from_table(manifest["study"], Source(str(file)))
+        study = reading.from_table(manifest["study"], Source(str(file)))
         return Store(path, study, layouts.from_table(manifest["layout"]), manifest["identity"])
     except (KeyError, TypeError):
         raise InputError(f"{file} is damaged; its blocks can be read by no one else") from None

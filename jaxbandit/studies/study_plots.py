@@ -15,6 +15,7 @@ from jaxbandit.studies.plots import COLOUR
 # As many panels as can be read.
 _PANELS = 16
 _SIDE = 4
+_TICKS = 6
 # Okabe and Ito, for policies without a colour of their own.
 _PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 _LINES = ("-", "--", ":", "-.")
@@ -109,6 +110,9 @@ def _curves(axis: Axes, part: xr.Dataset, across: str) -> None:
             axis.fill_between(x, mean - sem, mean + sem, color=colour, alpha=0.25, linewidth=0)
     if _geometric(x):
         axis.set_xscale("log")
+        if len(x) <= _TICKS:
+            axis.set_xticks(x, [f"{value:g}" for value in x])
+            axis.minorticks_off()
     name = at.name if across == "checkpoint" else at.attrs.get("long_name", across)
     axis.set_xlabel(str(name), fontsize=9)
     axis.set_ylim(bottom=0)

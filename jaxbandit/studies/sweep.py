@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
 from jaxbandit.checks import InputError
-from jaxbandit.studies import estimate, run, spec
+from jaxbandit.studies import estimate, reading, run, spec
 from jaxbandit.studies.result import RESULT
 from jaxbandit.studies.run import Outcome, Plan
 from jaxbandit.studies.store import open_store
@@ -44,7 +44,7 @@ def sweep(
     """
     console = Console(quiet=quiet, highlight=False, soft_wrap=True)
     part = _shard(shard)
-    study, source = spec.load(file)
+    study, source = reading.load(file)
     _check_size(study, yes)
     planned = run.plan(study, source)
     if dry_run:
