@@ -140,7 +140,7 @@ def _online(study: Study, problem: Online, maker: _Maker, indices: list[int]) ->
     cells = {}
     for members in groups.values():
         cells |= _grid_cells(study, maker, members)
-    return cells
+    return dict(sorted(cells.items()))
 
 
 def _parts(problem: Online, maker: _Maker, values: Mapping[str, Any]) -> _Parts:
@@ -244,6 +244,7 @@ def _offpolicy(
     algorithms = {name: ALGORITHMS[name] for name in problem.algorithms}
     most = _most_tasks(study, problem)
     records = np.array(problem.records)
+    options = components.options(components.DESIGNS[problem.design.kind])
     cells = {}
     for index in indices:
         values = study.cell(index)
@@ -255,6 +256,7 @@ def _offpolicy(
             lambda design=design: offpolicy.prepare(
                 design, runs=study.runs, records=problem.records, algorithms=algorithms
             ),
+            options,
         )
         # A context's action is chosen in about the time of a round.
         contexts = design.max_tasks * design.contexts * design.actions * len(records)

@@ -6,9 +6,7 @@ import subprocess
 import sys
 import time
 
-import polars as pl
 import pytest
-import xarray as xr
 
 from jaxbandit.studies.result import RESULT
 from tests.studies.sweeps import STUDY, blocks, contents
@@ -75,7 +73,7 @@ def killed_and_resumed(start, finish, folder, complete, times, seed):
         if process.returncode == 0:
             break
     survived = len(blocks(store))
-    status, out, _ = finish("sweep", folder / "study.toml", "--out", store)
+    status, _, _ = finish("sweep", folder / "study.toml", "--out", store)
     assert status == 0
     assert contents(store / RESULT) == contents(complete / RESULT)
     assert not list(store.rglob(".*"))
@@ -107,7 +105,6 @@ def test_interrupted(start, finish, folder, complete):
     status, out, _ = finish("status", store)
     assert status == 0
     assert "result: not yet" in out
-    assert finish("plot", store)[0] == 1
     assert finish("sweep", folder / "study.toml", "--out", store, "--quiet") == (0, "", "")
     assert contents(store / RESULT) == contents(complete / RESULT)
 
@@ -119,51 +116,7 @@ def test_two_devices_and_one_thread(finish, folder, complete):
     assert contents(store / RESULT) == contents(complete / RESULT)
 
 
-def test_status_plot_and_exports(finish, complete, folder):
-    status, out, _ = finish("status", complete)
-    assert status == 0
-    assert "cells: 8 of 8 complete\nblocks: 24 stored, 0 known to be missing\n" in out
-    assert finish("plot", complete)[0] == 0
-    assert (complete / "result.png").read_bytes().startswith(b"\x89PNG")
-    for ending in ("csv", "parquet", "nc"):
-        assert finish("export", complete, folder / f"result.{ending}")[0] == 0
-    tables = [pl.read_csv(folder / "result.csv"), pl.read_parquet(folder / "result.parquet")]
-    stored = xr.open_zarr(complete / RESULT, consolidated=False)
-    for table in tables:
-        assert len(table) == 8 * 3 * 4
-        row = table.filter(
-            (pl.col("alpha") == 1.0)
-            & (pl.col("delta") == 0.01)
-            & (pl.col("instance") == "hard")
-            & (pl.col("round") == 9)
-        )
-        cell = stored.sel(alpha=1.0, delta=0.01, instance="hard").isel(checkpoint=2)
-        for policy in ("ucb", "oto"):
-            (mean,) = row.filter(policy=policy)["regret_mean"]
-            assert mean == cell["regret_mean"].sel(policy=policy)
-        (difference,) = row.filter(policy="ucb - oto")["regret_sem"]
-        assert difference == cell["difference_sem"].sel(pair="ucb - oto")
-    with xr.open_dataset(folder / "result.nc", engine="scipy") as netcdf:
-        xr.testing.assert_equal(netcdf["regret_mean"].load(), stored["regret_mean"].load())
-
-
-def test_dry_run(finish, folder):
-    status, out, err = finish("sweep", folder / "study.toml", "--dry-run")
-    assert (status, err) == (0, "")
-    for words in (
-        "cells: 8 = 2 x 2 x 2",
-        "alpha: policies.oto.alpha = 0.01, 1.0",
-        "instance: 2 lists for environment.mean; 2 lists for offline.count",
-        "runs: 2,100 a cell, 16,800 in all",
-        "programs to compile: 1",
-        "time: about ",
-        "memory: about ",
-        "24 blocks",
-    ):
-        assert words in out
-    assert not (folder / "store").exists()
-
-
+@pytest.mark.slow  # Three processes, of which one compiles.
 def test_a_second_process_does_not_compile(finish, folder, complete):
     """Programs are found in the cache: none is added by another start."""
     cache = folder / "cache"
@@ -178,52 +131,3 @@ def test_a_second_process_does_not_compile(finish, folder, complete):
     for path in cache.rglob("*-cache"):
         path.write_bytes(b"nonsense")
     assert finish(*arguments, XDG_CACHE_HOME=str(cache))[::2] == (0, "")
-
-
-NOT_FINITE = """
-journey = "online"
-runs = 30
-horizon = 20
-[environment]
-kind = "gaussian"
-mean = [0.5, 0.6]
-[policies.ucb]
-[[sweep]]
-environment.std = [1.0, 1.4e38]
-"""
-
-
-def test_runs_that_are_not_finite(finish, folder, tmp_path):
-    (tmp_path / "study.toml").write_text(NOT_FINITE)
-    store = tmp_path / "store"
-    status, _, err = finish("sweep", tmp_path / "study.toml", "--out", store)
-    assert status == 1
-    assert err.startswith("jaxbandit: ")
-    assert " of 60 runs gave numbers that are not finite and were left out: cell 1 run " in err
-    assert "not finite: cell 1 run " in finish("status", store)[1]
-    result = xr.open_zarr(store / RESULT, consolidated=False).load()
-    bad = result.sizes["left_out"]
-    assert list(result["runs"]) == [30, 30 - bad]
-    assert set(result["non_finite_cell"].to_numpy()) == {1}
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (
-            ("--out", "x", "--shard", "4/3"),
-            "shard must be I/N with I from 1 to N, as 2/3, was '4/3'",
-        ),
-        ((), "--out must name the folder for the results"),
-        (("--out", "x", "--threads", 0), "threads must be a whole number of at least 1, was 0"),
-        (
-            ("--out", "x", "--cluster", "tcp://127.0.0.1:9"),
-            "no Dask scheduler answers at tcp://127",
-        ),
-    ],
-)
-def test_bad_options(finish, folder, monkeypatch, arguments, message):
-    status, _, err = finish("sweep", folder / "study.toml", *arguments)
-    assert status == 1
-    assert err.startswith(f"jaxbandit: {message}")
-    assert err.count("\n") == 1
