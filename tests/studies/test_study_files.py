@@ -1,5 +1,6 @@
 """STUDY.toml: there and back, and what every mistake in one is told."""
 
+import re
 import tomllib
 
 import numpy as np
@@ -291,6 +292,19 @@ def test_mistakes(text, old, new, message):
         cells.build(study, source, range(study.cells))
 
     assert_refused(read_and_build, message)
+
+
+def test_examples(root_directory):
+    """Those in scripts, and the page's."""
+    texts = [path.read_text() for path in sorted((root_directory / "scripts").glob("*.toml"))]
+    assert len(texts) == 2
+    texts += re.findall(
+        r"```toml\n(journey.*?)```", (root_directory / "docs/sweeps.md").read_text(), re.S
+    )
+    assert len(texts) == 3
+    for text in texts:
+        study, source = parsed(text)
+        assert len(cells.build(study, source, range(study.cells))) == study.cells
 
 
 def test_not_toml(tmp_path):

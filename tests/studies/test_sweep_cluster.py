@@ -13,13 +13,6 @@ from tests.messages import assert_refused
 from tests.studies.sweeps import STUDY, blocks, contents, planned
 
 
-@pytest.fixture(scope="module")
-def complete(tmp_path_factory):
-    store = tmp_path_factory.mktemp("complete") / "store"
-    run.run_study(planned(), store)
-    return store
-
-
 @pytest.fixture
 def cluster(root_directory, environment, tmp_path):
     """A scheduler with three workers, each a process: address, scheduler, workers."""

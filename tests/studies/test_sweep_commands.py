@@ -11,13 +11,6 @@ from tests.messages import assert_refused
 from tests.studies.sweeps import STUDY, blocks, planned
 
 
-@pytest.fixture(scope="module")
-def complete(tmp_path_factory):
-    store = tmp_path_factory.mktemp("complete") / "store"
-    run.run_study(planned(), store)
-    return store
-
-
 @pytest.fixture
 def file(tmp_path):
     path = tmp_path / "study.toml"

@@ -24,11 +24,9 @@ def sems(values):
 
 
 @pytest.fixture(scope="module")
-def finals(tmp_path_factory):
+def finals(complete):
     """Regret of every run, [policies, cells, runs], without stopping."""
-    store = tmp_path_factory.mktemp("all")
-    run.run_study(planned(), store / "store")
-    values = open_result(store / "store")["final_regret"].astype(float)
+    values = open_result(complete)["final_regret"].astype(float)
     return values.stack(cell=("alpha", "delta", "instance")).transpose("policy", "cell", "run")
 
 

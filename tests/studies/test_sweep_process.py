@@ -49,16 +49,6 @@ def finish(start):
     return call
 
 
-@pytest.fixture(scope="module")
-def complete(finish, folder):
-    """The store of an uninterrupted sweep."""
-    store = folder / "complete"
-    status, out, err = finish("sweep", folder / "study.toml", "--out", store)
-    assert (status, err) == (0, "")
-    assert out.startswith("computed 24 blocks in ")
-    return store
-
-
 def killed_and_resumed(start, finish, folder, complete, times, seed):
     """Kill a sweep again and again, at a random moment while it writes, then let it end."""
     store, moment = folder / f"killed-{seed}", random.Random(seed)

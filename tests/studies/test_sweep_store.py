@@ -23,20 +23,6 @@ from tests.studies.sweeps import STUDY, blocks, contents, parsed, planned
 BLOCKS = 24
 
 
-@pytest.fixture(scope="module")
-def plan():
-    return planned()
-
-
-@pytest.fixture(scope="module")
-def complete(plan, tmp_path_factory):
-    """A store that nothing happened to."""
-    path = tmp_path_factory.mktemp("complete") / "store"
-    outcome = run.run_study(plan, path)
-    assert outcome.computed == len(blocks(path)) == BLOCKS
-    return path
-
-
 @pytest.fixture
 def copy(complete, tmp_path):
     """A copy of it without the merged result."""
