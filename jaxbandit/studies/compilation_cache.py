@@ -18,8 +18,7 @@ def use() -> None:
     A directory named by `JAX_COMPILATION_CACHE_DIR` is used instead; one that cannot be read or
     written costs a compilation and nothing else.
     """
-    if jax.config.values["jax_compilation_cache_dir"] is None:
-        jax.config.update("jax_compilation_cache_dir", str(folder()))
+    jax.config.update("jax_compilation_cache_dir", str(folder()))
     # All programs: a study's small ones take less than JAX's threshold each, and add up.
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", 0)
@@ -27,7 +26,10 @@ def use() -> None:
 
 
 def folder() -> Path:
-    """Where programs for this machine's processor are."""
+    """Where programs for this machine's processor are, unless the user has chosen."""
+    chosen = jax.config.values["jax_compilation_cache_dir"]
+    if chosen is not None:
+        return Path(chosen)
     # A home directory may be shared by machines of which one cannot run another's programs.
     kind = hashlib.sha256(_processor().encode()).hexdigest()[:12]
     return platformdirs.user_cache_path("jaxbandit") / f"jaxlib-{version('jaxlib')}-{kind}"

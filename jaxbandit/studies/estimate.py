@@ -65,7 +65,8 @@ def lines(plan: Plan, threads: int | None = None) -> Iterator[str]:
     yield f"programs to compile: {len(kinds)} ({compiling:.1f} s)"
     yield f"time: about {_duration(compiling + seconds / workers)} on {workers} threads{most}"
     yield f"memory: about {memory / 1e6:,.0f} MB"
-    yield f"store: about {_size(stored)} in {blocks:,} blocks{most}, and the merged result"
+    plural = "" if blocks == 1 else "s"
+    yield f"store: about {_size(stored)} in {blocks:,} block{plural}{most}, and the merged result"
 
 
 def grid(study: Study) -> Iterator[str]:

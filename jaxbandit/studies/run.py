@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -45,11 +46,6 @@ class Plan:
     study: Study
     cells: Mapping[int, Cell]
     layout: layout.Layout
-
-    @property
-    def block_bytes(self) -> int:
-        """Bytes of a tile of a cell in a block."""
-        return _tile_bytes(self.study, self.cells)
 
 
 def plan(study: Study, source: Source) -> Plan:
@@ -112,19 +108,24 @@ def run_study(
         else:
             done = compute_blocks(plan.study, blocks, told.more)
         for block, arrays, provenance in done:
-            _write(made, block, arrays, provenance)
+            with _saying_how_to_go_on(made):
+                made.write(block, arrays, provenance)
             computed += 1
             repaired += block.name in made.damaged
     reaches = [made.reach(chunk) for chunk in chunks]
     bad = np.concatenate([made.non_finite(reach.stored) for reach in reaches])
     if any(reach.pending for reach in reaches):
         return Outcome(computed, repaired, None, bad)
-    return Outcome(computed, repaired, write_result(made, plan.cells), bad)
+    with _saying_how_to_go_on(made):
+        result = write_result(made, plan.cells)
+    return Outcome(computed, repaired, result, bad)
 
 
-def _write(made: Store, block: Block, arrays: Arrays, provenance: Any) -> None:
+@contextmanager
+def _saying_how_to_go_on(made: Store) -> Iterator[None]:
+    """A disk's error with what it means for the study."""
     try:
-        made.write(block, arrays, provenance)
+        yield
     except OSError as error:
         raise OSError(
             error.errno,

@@ -81,7 +81,7 @@ def test_dry_run(file, capsys):
         "programs to compile: 1",
         "time: about ",
         "memory: about ",
-        "in 1 blocks",
+        "in 1 block, and the merged result",
     ):
         assert words in out
 

@@ -8,6 +8,8 @@ import time
 
 import pytest
 
+from jaxbandit import cli
+from jaxbandit.studies import run
 from jaxbandit.studies.result import RESULT
 from tests.studies.sweeps import STUDY, blocks, contents
 
@@ -49,7 +51,7 @@ def finish(start):
     return call
 
 
-def killed_and_resumed(start, finish, folder, complete, times, seed):
+def killed_and_resumed(start, plan, folder, complete, times, seed):
     """Kill a sweep again and again, at a random moment while it writes, then let it end."""
     store, moment = folder / f"killed-{seed}", random.Random(seed)
     for _ in range(times):
@@ -63,24 +65,23 @@ def killed_and_resumed(start, finish, folder, complete, times, seed):
         if process.returncode == 0:
             break
     survived = len(blocks(store))
-    status, _, _ = finish("sweep", folder / "study.toml", "--out", store)
-    assert status == 0
+    run.run_study(plan, store)
     assert contents(store / RESULT) == contents(complete / RESULT)
     assert not list(store.rglob(".*"))
     return survived
 
 
-def test_killed_and_resumed(start, finish, folder, complete):
-    assert 0 < killed_and_resumed(start, finish, folder, complete, times=2, seed=0) < 24
+def test_killed_and_resumed(start, plan, folder, complete):
+    assert killed_and_resumed(start, plan, folder, complete, times=2, seed=0) > 0
 
 
 @pytest.mark.slow  # Fifty processes of some seconds each.
-def test_killed_fifty_times(start, finish, folder, complete):
+def test_killed_fifty_times(start, plan, folder, complete):
     for seed in range(1, 26):
-        killed_and_resumed(start, finish, folder, complete, times=2, seed=seed)
+        killed_and_resumed(start, plan, folder, complete, times=2, seed=seed)
 
 
-def test_interrupted(start, finish, folder, complete):
+def test_interrupted(start, plan, folder, complete, capsys):
     store = folder / "interrupted"
     process = start("sweep", folder / "study.toml", "--out", store)
     while process.poll() is None and not blocks(store):
@@ -92,13 +93,13 @@ def test_interrupted(start, finish, folder, complete):
         f"jaxbandit: interrupted; what is in {store} is complete, and the same command goes on "
         "from there\n"
     )
-    status, out, _ = finish("status", store)
-    assert status == 0
-    assert "result: not yet" in out
-    assert finish("sweep", folder / "study.toml", "--out", store, "--quiet") == (0, "", "")
+    cli.status(store)
+    assert "result: not yet" in capsys.readouterr().out
+    run.run_study(plan, store)
     assert contents(store / RESULT) == contents(complete / RESULT)
 
 
+@pytest.mark.slow  # Another number of devices is another program to compile.
 def test_two_devices_and_one_thread(finish, folder, complete):
     store = folder / "devices"
     flags = {"XLA_FLAGS": "--xla_force_host_platform_device_count=2"}
