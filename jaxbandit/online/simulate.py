@@ -188,8 +188,11 @@ def prepare(
         item = policy.item if isinstance(policy, Grid) else policy
         check_policy(name, _policy(policy, 0), _problem(world, in_cells, 0))
         if item.check is not no_check:
+            # A slice of an array on a device costs a hundred of one on the host.
+            params, known = jax.tree.map(np.asarray, (item.params, world))
             for index in range(1, cells):
-                check_params(name, _policy(policy, index), _problem(world, in_cells, index))
+                own = cell(params, index) if isinstance(policy, Grid) else params
+                check_params(name, item._replace(params=own), _problem(known, in_cells, index))
         functions.append((name, item._replace(params=None), isinstance(policy, Grid)))
     static = program.Static(
         functions=tuple(functions),
@@ -240,6 +243,6 @@ def _policy(policy: Policy | Grid, index: int) -> Policy:
 
 def _problem(world: program.World, in_cells: program.InCells, index: int) -> Problem:
     """The problem of a cell."""
-    total = jnp.zeros_like(world.count) if world.total is None else world.total
+    total = np.zeros_like(np.asarray(world.count)) if world.total is None else world.total
     count, total = (x[index] if in_cells.offline else x for x in (world.count, total))
     return Problem(count, total, world.horizon[index] if in_cells.horizon else world.horizon)
