@@ -243,6 +243,7 @@ def _policy(policy: Policy | Grid, index: int) -> Policy:
 
 def _problem(world: program.World, in_cells: program.InCells, index: int) -> Problem:
     """The problem of a cell."""
-    total = np.zeros_like(np.asarray(world.count)) if world.total is None else world.total
-    count, total = (x[index] if in_cells.offline else x for x in (world.count, total))
+    none = np.zeros_like(np.asarray(world.count))
+    arrays: tuple[Any, Any] = (world.count, none if world.total is None else world.total)
+    count, total = (x[index] if in_cells.offline else x for x in arrays)
     return Problem(count, total, world.horizon[index] if in_cells.horizon else world.horizon)
