@@ -1,4 +1,4 @@
-"""The command line: `jaxbandit reproduce`, `jaxbandit bounds`, `jaxbandit info`.
+"""The command line: `jaxbandit reproduce`, `bounds`, `sweep` and its like, `info`.
 
 Exit status 0 on success, 1 on a failure with a one-line reason, 2 on bad usage.
 """
@@ -30,13 +30,17 @@ def main() -> None:
     try:
         from tyro.conf import OmitArgPrefixes, OmitSubcommandPrefixes
         from tyro.extras import subcommand_cli_from_dict
+
+        from jaxbandit.studies import compilation_cache
     except ModuleNotFoundError:
         sys.exit(
             'jaxbandit: the command line needs more packages: pip install "jaxbandit[studies]"'
         )
+    compilation_cache.use()
+    commands = (reproduce, bounds, sweep, status, plot, export, info)
     try:
         subcommand_cli_from_dict(
-            {"reproduce": reproduce, "bounds": bounds, "info": info},
+            {command.__name__: command for command in commands},
             prog="jaxbandit",
             description="Bandits that start from data: simulate, compare, reproduce.",
             config=(OmitArgPrefixes, OmitSubcommandPrefixes),
@@ -105,9 +109,83 @@ def bounds(study: Hieropo | Oto) -> None:
     run_study(study)
 
 
+def sweep(
+    study: Path,
+    /,
+    out: Path | None = None,
+    dry_run: bool = False,
+    shard: str | None = None,
+    cluster: str | None = None,
+    threads: int | None = None,
+    yes: bool = False,
+    quiet: bool = False,
+) -> None:
+    """Run a study of many cells into a store; the same command again goes on where it stopped.
+
+    Args:
+        study: STUDY.toml, as docs/sweeps.md describes it.
+        out: folder of the store.
+        dry_run: only say what it would take.
+        shard: I/N, compute the I-th of N parts, each started with the same file and folder.
+        cluster: address of a Dask scheduler whose workers compute.
+        threads: tiles computed at once on a CPU; default: all cores.
+        yes: run a study of absurd size too.
+        quiet: print nothing but errors.
+    """
+    from jaxbandit.studies import sweep
+
+    sweep.sweep(
+        study,
+        out,
+        dry_run=dry_run,
+        shard=shard,
+        cluster=cluster,
+        threads=threads,
+        yes=yes,
+        quiet=quiet,
+    )
+
+
+def status(store: Path, /) -> None:
+    """Print how far a study has come.
+
+    Args:
+        store: its folder.
+    """
+    from jaxbandit.studies import sweep
+
+    sweep.status(store)
+
+
+def plot(store: Path, /, out: Path | None = None) -> None:
+    """Draw a study's result.
+
+    Args:
+        store: its folder.
+        out: the picture; default: result.png in the folder.
+    """
+    from jaxbandit.studies import study_plots
+
+    print(f"wrote {study_plots.plot(store, out)}")
+
+
+def export(store: Path, file: Path, /) -> None:
+    """Write a study's result as a table or as NetCDF.
+
+    Args:
+        store: its folder.
+        file: ends in .csv, .parquet or .nc.
+    """
+    from jaxbandit.studies import exports
+
+    exports.export(store, file)
+
+
 def info() -> None:
-    """Print versions and devices."""
+    """Print versions, devices and where compiled programs are kept."""
+    from jaxbandit.studies import compilation_cache
     from jaxbandit.studies.provenance import environment
 
+    print(f"compiled programs: {compilation_cache.folder()}")
     for name, value in environment().items():
         print(f"{name}: {value}")

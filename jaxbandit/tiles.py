@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Hashable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import cache
 from typing import Any, NamedTuple
@@ -51,6 +51,39 @@ Program = Callable[[Any, Array, Array, Any], TileOutput]
 """(static configuration, root key, runs [width], params) -> TileOutput; a module-level function."""
 
 
+class Job(NamedTuple):
+    """A program with all that its tiles share."""
+
+    program: Program
+    static: Hashable
+    """Configuration; with the program and the shapes of `params` it is the compile key."""
+    params: Any
+    """Pytree of arrays."""
+    runs: int
+    """Runs asked for; what a tile has beyond them is padding."""
+    width: int
+    """Runs in a tile; part of what fixes the bits of the result."""
+    written_out: bool = False
+    """Whether the program is much straight code that runs for long, rather than a loop of few short
+    kernels; it is then compiled by a compiler that is quicker on such."""
+
+    @property
+    def tiles(self) -> int:
+        """Number of tiles."""
+        return -(-self.runs // self.width)
+
+
+class TileSummary(NamedTuple):
+    """A tile on the host."""
+
+    averaged: Any
+    """The program's `averaged`, each leaf a `Moments` over the finite runs, of its own dtype."""
+    kept: Any
+    """The program's `kept`, leaves [width, ...]: padding included."""
+    finite: Any
+    """[width], whether all numbers of a run are finite."""
+
+
 def run_tiles(
     program: Program,
     static: Hashable,
@@ -72,25 +105,25 @@ def run_tiles(
         key: the root PRNG key.
         params: pytree of arrays.
         runs: number of runs.
-        width: runs in a tile; part of what fixes the bits of the result.
+        width: runs in a tile, as in `Job`.
         threads: tiles in flight on a CPU; default: the cores this process may use.
         devices: devices to use; default: all local ones.
         progress: called as tiles are merged.
-        written_out: whether the program is much straight code that runs for long, rather than a
-            loop of few short kernels; it is then compiled by a compiler that is quicker on such.
+        written_out: as in `Job`.
 
     Raises:
         InputError: `runs` or `threads` is not a positive integer, or every run was non-finite.
     """
     runs = check_count("runs", runs)
-    root = keys.root_key(key)
+    job = Job(program, static, params, runs, width, written_out)
+    work = ((job, index) for index in range(job.tiles))
     merged: list[moments.Moments] = []
     kept: list[list[np.ndarray]] = []
     non_finite: list[np.ndarray] = []
     structure: Any = None
     kept_structure: Any = None
     done = 0
-    for tile in _tiles(program, static, root, params, runs, width, threads, devices, written_out):
+    for tile in play_tiles(key, work, threads=threads, devices=devices):
         used = min(width, runs - done)
         leaves, structure = jax.tree.flatten(
             tile.averaged, is_leaf=lambda x: isinstance(x, moments.Moments)
@@ -118,13 +151,84 @@ def run_tiles(
     )
 
 
+def play_tiles(
+    key: Array,
+    work: Iterable[tuple[Job, int]],
+    *,
+    threads: int | None = None,
+    devices: list[Any] | None = None,
+) -> Iterator[TileSummary]:
+    """Summaries of tiles on the host, in the order asked for.
+
+    What a tile gives depends on the key, its job and its index alone: summaries of a job's tiles,
+    merged in order, are what `run_tiles` gives, whoever computed them. At most two tiles a worker
+    wait to be taken.
+
+    Args:
+        key: the root PRNG key.
+        work: jobs and indices of their tiles; taken as they are needed. Tiles of a job that follow
+            each other share its arrays on the device.
+        threads: tiles in flight on a CPU; default: the cores this process may use.
+        devices: devices to use; default: all local ones.
+
+    Raises:
+        InputError: `key` is not a PRNG key, or `threads` not a positive integer.
+    """
+    root = keys.root_key(key)
+    devices = jax.local_devices() if devices is None else devices
+    platform = devices[0].platform
+    workers = len(devices)
+    if platform == "cpu":
+        workers = max(
+            workers, usable_cores() if threads is None else check_count("threads", threads)
+        )
+    roots = [jax.device_put(root, device) for device in devices]
+
+    def play(job: Job, index: int, params: Any, place: int) -> TileSummary:
+        with jax.default_device(devices[place]):
+            summary = _compiled(platform, job.written_out)(
+                job.program,
+                job.static,
+                job.width,
+                roots[place],
+                np.uint32(index * job.width),
+                np.uint32(job.runs),
+                params,
+            )
+            return jax.tree.map(np.asarray, summary)
+
+    compiled: set[Hashable] = set()
+    current: Job | None = None
+    kind: Hashable = None
+    placed: dict[int, Any] = {}
+    waiting: deque[Future[TileSummary]] = deque()
+    most_waiting = 2 * workers if workers > 1 else 0
+    pool = ThreadPoolExecutor(workers)
+    try:
+        for number, (job, index) in enumerate(work):
+            if job is not current:
+                current, kind, placed = job, compile_kind(job), {}
+            place = number % len(devices)
+            if place not in placed:
+                placed[place] = jax.device_put(job.params, devices[place])
+            if workers == 1 or kind not in compiled:
+                # The first tile compiles; threads that start together would each compile.
+                compiled.add(kind)
+                waiting.append(Future())
+                waiting[-1].set_result(play(job, index, placed[place], place))
+            else:
+                waiting.append(pool.submit(play, job, index, placed[place], place))
+            while len(waiting) > most_waiting:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+    finally:
+        for future in waiting:
+            future.cancel()
+        pool.shutdown()
+
+
 _EMPTY = moments.Moments(np.float64(0), np.float64(0), np.float64(0))
-
-
-class _TileSummary(NamedTuple):
-    averaged: Any
-    kept: Any
-    finite: Any
 
 
 @cache
@@ -168,7 +272,7 @@ def _tile(
     first: Array,
     runs: Array,
     params: Any,
-) -> _TileSummary:
+) -> TileSummary:
     run = first + jnp.arange(width, dtype=jnp.uint32)
     out = program(static, root, run, params)
     finite = jnp.ones(width, bool)
@@ -177,63 +281,14 @@ def _tile(
             finite &= jnp.all(jnp.isfinite(leaf.reshape(width, -1)), axis=1)
     valid = finite & (run < runs)
     averaged = jax.tree.map(lambda leaf: moments.tile_moments(leaf, valid), out.averaged)
-    return _TileSummary(averaged, out.kept, finite)
+    return TileSummary(averaged, out.kept, finite)
 
 
-def _tiles(
-    program: Program,
-    static: Hashable,
-    root: Array,
-    params: Any,
-    runs: int,
-    width: int,
-    threads: int | None,
-    devices: list[Any] | None,
-    written_out: bool,
-) -> Iterator[_TileSummary]:
-    """Summaries of all tiles on the host, in order; at most two per worker wait to be merged."""
-    devices = jax.local_devices() if devices is None else devices
-    workers = len(devices)
-    if devices[0].platform == "cpu":
-        workers = max(
-            workers, usable_cores() if threads is None else check_count("threads", threads)
-        )
-    tile = _compiled(devices[0].platform, written_out)
-    inputs = [jax.device_put((root, params), device) for device in devices]
-    count = -(-runs // width)
-
-    def work(index: int) -> _TileSummary:
-        device = index % len(devices)
-        with jax.default_device(devices[device]):
-            on_root, on_params = inputs[device]
-            summary = tile(
-                program,
-                static,
-                width,
-                on_root,
-                np.uint32(index * width),
-                np.uint32(runs),
-                on_params,
-            )
-            return jax.tree.map(np.asarray, summary)
-
-    # The first tile compiles; threads that start together would each compile.
-    yield work(0)
-    if workers == 1 or count == 2:
-        yield from map(work, range(1, count))
-        return
-    with ThreadPoolExecutor(workers) as pool:
-        waiting: deque[Future[_TileSummary]] = deque()
-        try:
-            for index in range(1, count):
-                waiting.append(pool.submit(work, index))
-                if len(waiting) > 2 * workers:
-                    yield waiting.popleft().result()
-            while waiting:
-                yield waiting.popleft().result()
-        finally:
-            for future in waiting:
-                future.cancel()
+def compile_kind(job: Job) -> Hashable:
+    """What a tile is compiled for."""
+    leaves, structure = jax.tree.flatten(job.params)
+    shapes = tuple((np.shape(leaf), jnp.result_type(leaf)) for leaf in leaves)
+    return job._replace(params=(structure, shapes), runs=0)
 
 
 def usable_cores() -> int:

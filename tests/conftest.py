@@ -41,9 +41,11 @@ def root_directory() -> Path:
 
 
 @pytest.fixture(scope="session")
-def environment() -> dict[str, str]:
-    """Environment of a process in which warnings are errors too."""
-    return dict(os.environ) | {"PYTHONWARNINGS": "error"}
+def environment(tmp_path_factory) -> dict[str, str]:
+    """Environment of a process in which warnings are errors too, and whose compiled programs are
+    kept for this session alone."""
+    cache = str(tmp_path_factory.mktemp("cache"))
+    return dict(os.environ) | {"PYTHONWARNINGS": "error", "XDG_CACHE_HOME": cache}
 
 
 @pytest.fixture(scope="session")

@@ -28,6 +28,9 @@ HEAVY = [
     "scipy.sparse",
     "xarray",
     "zarr",
+    "distributed",
+    "platformdirs",
+    "tomli_w",
 ]
 
 

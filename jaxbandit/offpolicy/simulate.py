@@ -109,26 +109,44 @@ def simulate_offpolicy(
     >>> bool(out.paired("FlatOPO", "HierOPO").mean[0] > 0)
     True
     """
-    records = _check_records(records)
-    if not algorithms:
-        raise InputError("algorithms must name at least one algorithm, was empty")
-    design = check_design(design)
-    platform = jax.local_devices()[0].platform
+    job = prepare(design, runs=runs, records=records, algorithms=algorithms)
     out = tiles.run_tiles(
-        _program,
-        (records, tuple(algorithms.items())),
+        job.program,
+        job.static,
         key,
-        design,
-        runs=runs,
-        width=TILE_WIDTH.get(platform, _ACCELERATOR_TILE_WIDTH),
+        job.params,
+        runs=job.runs,
+        width=job.width,
         threads=threads,
         progress=progress,
-        written_out=True,
+        written_out=job.written_out,
     )
     curves, differences = out.averaged
     suboptimality = {name: curves[name] for name in algorithms}  # in the caller's order
     return OffPolicyResult(
-        np.asarray(records), suboptimality, differences, int(runs), out.non_finite
+        np.atleast_1d(records), suboptimality, differences, int(runs), out.non_finite
+    )
+
+
+def prepare(
+    design: OffPolicyDesign,
+    *,
+    runs: int,
+    records: tuple[int, ...],
+    algorithms: Mapping[str, Algorithm] = ALGORITHMS,
+) -> tiles.Job:
+    """What the engine plays, from checked arguments of `simulate_offpolicy`."""
+    records = _check_records(records)
+    if not algorithms:
+        raise InputError("algorithms must name at least one algorithm, was empty")
+    platform = jax.local_devices()[0].platform
+    return tiles.Job(
+        _program,
+        (records, tuple(algorithms.items())),
+        check_design(design),
+        runs=check_count("runs", runs),
+        width=TILE_WIDTH.get(platform, _ACCELERATOR_TILE_WIDTH),
+        written_out=True,
     )
 
 

@@ -63,6 +63,19 @@ class Inputs(NamedTuple):
     """[checkpoints]."""
 
 
+def one_cell(static: Static, inputs: Inputs, index: int) -> tuple[Static, Inputs]:
+    """One cell of a grid as a simulation of its own: what is compiled for one serves all."""
+    params = tuple(
+        cell(params, index) if in_cells else params
+        for (_, _, in_cells), params in zip(static.functions, inputs.params, strict=True)
+    )
+    functions = tuple((name, policy, False) for name, policy, _ in static.functions)
+    alone = InCells(environment=False, offline=False, horizon=False)
+    return static._replace(functions=functions, cells=1, in_cells=alone), Inputs(
+        params, _cell_of_world(static, inputs.world, index), inputs.ends
+    )
+
+
 def play_runs(static: Static, root: Array, runs: Array, inputs: Inputs) -> tiles.TileOutput:
     """Play a tile."""
     keys = jax.vmap(lambda run: run_key(root, run))(runs)
@@ -116,7 +129,7 @@ def _less(first: Array, second: Array) -> Array:
     return first - second
 
 
-def _cell_of_world(static: Static, world: World, index: Array) -> World:
+def _cell_of_world(static: Static, world: World, index: Array | int) -> World:
     in_cells = static.in_cells
     return World(
         environment=cell(world.environment, index) if in_cells.environment else world.environment,

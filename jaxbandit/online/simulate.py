@@ -93,6 +93,67 @@ def simulate(
     >>> bool(out.paired("ucb", "lcb").mean[-1] < 0)  # the best arm has no data: LCB never tries it
     True
     """
+    static, inputs = prepare(
+        key,
+        policies,
+        environment,
+        horizon=horizon,
+        offline=offline,
+        offline_count=offline_count,
+        checkpoints=checkpoints,
+        curves=curves,
+    )
+    ends, in_cells = np.asarray(inputs.ends), static.in_cells
+    out = tiles.run_tiles(
+        program.play_runs,
+        static,
+        key,
+        inputs,
+        runs=runs,
+        width=tile_width(),
+        threads=threads,
+        progress=progress,
+    )
+    averaged, differences = out.averaged
+    results = {}
+    for name, policy in policies.items():
+        with_cells = any(in_cells) or isinstance(policy, Grid)
+        # Runs come first from the engine; cells do in results.
+        kept = {
+            key: np.moveaxis(value, 1, 0) if with_cells else value
+            for key, value in out.kept[name].items()
+        }
+        results[name] = PolicyResult(
+            round=ends,
+            regret=averaged[name]["regret"],
+            logging_regret=averaged[name].get("logging_regret"),
+            reward=averaged[name]["reward"],
+            info=averaged[name]["info"],
+            pulls=averaged[name]["pulls"],
+            final_regret=kept["regret"],
+            final_reward=kept["reward"],
+            regret_curves=kept.get("curves"),
+        )
+    return SimulationResult(results, differences, int(runs), out.non_finite)
+
+
+def tile_width() -> int:
+    """Runs in a tile, on the devices there are."""
+    return TILE_WIDTH.get(jax.local_devices()[0].platform, _ACCELERATOR_TILE_WIDTH)
+
+
+def prepare(
+    key: Array,
+    policies: Mapping[str, Policy | Grid],
+    environment: Environment | EnvironmentDraw | Grid,
+    *,
+    horizon: int | ArrayLike,
+    offline: OfflineArms | None = None,
+    offline_count: ArrayLike | None = None,
+    checkpoints: ArrayLike | None = None,
+    curves: bool = False,
+) -> tuple[program.Static, program.Inputs]:
+    """What `program.play_runs` takes, from checked arguments of `simulate`."""
     rounds = check_horizon(horizon)
     if not policies:
         raise InputError("policies must name at least one policy, was empty")
@@ -126,10 +187,12 @@ def simulate(
         item = policy.item if isinstance(policy, Grid) else policy
         check_policy(name, _policy(policy, 0), _problem(world, in_cells, 0))
         if item.check is not no_check:
+            # A slice of an array on a device costs a hundred of one on the host.
+            params, known = jax.tree.map(np.asarray, (item.params, world))
             for index in range(1, cells):
-                check_params(name, _policy(policy, index), _problem(world, in_cells, index))
+                own = cell(params, index) if isinstance(policy, Grid) else params
+                check_params(name, item._replace(params=own), _problem(known, in_cells, index))
         functions.append((name, item._replace(params=None), isinstance(policy, Grid)))
-    platform = jax.local_devices()[0].platform
     static = program.Static(
         functions=tuple(functions),
         environment=one if fixed is None else fixed.reward,
@@ -138,43 +201,13 @@ def simulate(
         cells=cells,
         in_cells=in_cells,
         curves=curves,
-        as_kernel=kernel.is_possible(platform),
+        as_kernel=kernel.is_possible(jax.local_devices()[0].platform),
     )
     params = tuple(
         policy.item.params if isinstance(policy, Grid) else policy.params
         for policy in policies.values()
     )
-    out = tiles.run_tiles(
-        program.play_runs,
-        static,
-        key,
-        program.Inputs(params, world, jnp.asarray(ends)),
-        runs=runs,
-        width=TILE_WIDTH.get(platform, _ACCELERATOR_TILE_WIDTH),
-        threads=threads,
-        progress=progress,
-    )
-    averaged, differences = out.averaged
-    results = {}
-    for name, policy in policies.items():
-        with_cells = any(in_cells) or isinstance(policy, Grid)
-        # Runs come first from the engine; cells do in results.
-        kept = {
-            key: np.moveaxis(value, 1, 0) if with_cells else value
-            for key, value in out.kept[name].items()
-        }
-        results[name] = PolicyResult(
-            round=ends,
-            regret=averaged[name]["regret"],
-            logging_regret=averaged[name].get("logging_regret"),
-            reward=averaged[name]["reward"],
-            info=averaged[name]["info"],
-            pulls=averaged[name]["pulls"],
-            final_regret=kept["regret"],
-            final_reward=kept["reward"],
-            regret_curves=kept.get("curves"),
-        )
-    return SimulationResult(results, differences, int(runs), out.non_finite)
+    return static, program.Inputs(params, world, jnp.asarray(ends))
 
 
 # Cells.
@@ -210,6 +243,7 @@ def _policy(policy: Policy | Grid, index: int) -> Policy:
 
 def _problem(world: program.World, in_cells: program.InCells, index: int) -> Problem:
     """The problem of a cell."""
-    total = jnp.zeros_like(world.count) if world.total is None else world.total
-    count, total = (x[index] if in_cells.offline else x for x in (world.count, total))
+    none = np.zeros_like(np.asarray(world.count))
+    arrays: tuple[Any, Any] = (world.count, none if world.total is None else world.total)
+    count, total = (x[index] if in_cells.offline else x for x in arrays)
     return Problem(count, total, world.horizon[index] if in_cells.horizon else world.horizon)

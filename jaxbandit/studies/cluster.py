@@ -1,0 +1,112 @@
+"""Blocks computed by the workers of a Dask cluster; this process stores what they send.
+
+A worker needs jaxbandit, not the store. Blocks of workers that are lost go to others.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import lru_cache
+from typing import Any
+
+from jaxbandit.checks import InputError
+from jaxbandit.studies import cells, reading, spec
+from jaxbandit.studies.blocks import Arrays
+from jaxbandit.studies.cells import Cell
+from jaxbandit.studies.compute import Advance, compute, identity
+from jaxbandit.studies.layout import Block
+from jaxbandit.studies.run import Compute, Plan
+from jaxbandit.studies.spec import Study
+from jaxbandit.studies.toml import Source
+
+# Blocks that wait at the scheduler for each worker: enough that none idles, few enough to start
+# where the study was left.
+_WAITING = 2
+_RETRIES = 10
+_SECONDS = 20
+_LOST = "the same command goes on from what is stored"
+
+
+def on_cluster(address: str, plan: Plan) -> Compute:
+    """What computes blocks on the cluster of a scheduler.
+
+    Raises:
+        InputError: Dask is not installed, or no scheduler answers.
+    """
+    try:
+        import distributed
+    except ModuleNotFoundError:
+        raise InputError(
+            'a cluster needs another package: pip install "jaxbandit[cluster]"'
+        ) from None
+    try:
+        client = distributed.Client(address, timeout=_SECONDS, set_as_default=False)
+    except (OSError, ValueError) as error:
+        raise InputError(f"no Dask scheduler answers at {address}: {error}") from None
+    ours = identity(plan.study, plan.layout.width)
+
+    def compute_blocks(
+        study: Study, blocks: list[Block], advance: Advance
+    ) -> Iterator[tuple[Block, Arrays, Any]]:
+        table = spec.to_table(study)
+        todo = iter(blocks)
+        workers = client.scheduler_info()["workers"]
+        first = [next(todo, None) for _ in range(_WAITING * max(1, len(workers)))]
+
+        def submit(block: Block) -> Any:
+            return client.submit(_block, table, tuple(block), pure=False, retries=_RETRIES)
+
+        running = {submit(block): block for block in first if block is not None}
+        done = distributed.as_completed(running, loop=client.loop)
+        for future in done:
+            block = running.pop(future)
+            theirs, arrays, provenance = _received(future, address)
+            if theirs != ours:
+                different = {name for name in ours if ours[name] != theirs.get(name)}
+                raise InputError(
+                    f"a worker has other versions than this process: {', '.join(different)}; "
+                    "install the same on all"
+                )
+            following = next(todo, None)
+            if following is not None:
+                another = submit(following)
+                running[another] = following
+                done.add(another)
+            advance(plan.layout.runs_of(block))
+            yield block, arrays, provenance
+
+    return compute_blocks
+
+
+def _received(future: Any, address: str) -> tuple[dict[str, Any], Arrays, Any]:
+    """What a worker gives; why it does not."""
+    from distributed import KilledWorker
+    from distributed.client import FutureCancelledError
+    from distributed.comm.core import CommClosedError
+
+    try:
+        return future.result()
+    except KilledWorker as error:
+        raise InputError(
+            f"workers died again and again computing one block ({error}); they may lack memory. "
+            f"{_LOST}"
+        ) from None
+    except (FutureCancelledError, CommClosedError, TimeoutError):
+        raise InputError(f"the Dask scheduler at {address} is lost; {_LOST}") from None
+
+
+def _block(table: dict[str, Any], block: tuple[Any, ...]) -> tuple[dict[str, Any], Arrays, Any]:
+    """On a worker: compute one block."""
+    wanted = Block(*block)
+    study = reading.from_table(table, Source("study"))
+    built = _built(spec.dumps(study), wanted.cells)
+    ((_, arrays, provenance),) = compute(study, built, [wanted])
+    return identity(study, built[wanted.cells[0]].job.width), arrays, provenance
+
+
+@lru_cache(maxsize=4)
+def _built(text: str, indices: tuple[int, ...]) -> dict[int, Cell]:
+    import tomllib
+
+    study = reading.from_table(tomllib.loads(text), Source("study"))
+    return cells.build(study, Source("study"), indices)

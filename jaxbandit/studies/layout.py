@@ -1,0 +1,119 @@
+"""How a study's work is cut into blocks: the same cut wherever it is made.
+
+Cells are taken in chunks of neighbours, tiles in stages: one stage, or, where cells stop when they
+are precise, one up to each power of two of the first. A block is a chunk's cells that still run, in
+a range of a stage's tiles; it is computed by one process and stored as one file.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+# Rounds, or what takes as long, of a block: about two seconds of one core.
+_WORK = 2**27
+_BYTES = 2**26
+# Runs after which a precision is first judged: fewer know their own standard error badly.
+_FIRST_RUNS = 512
+
+
+class Chunk(NamedTuple):
+    """Cells [start, stop), computed together."""
+
+    start: int
+    stop: int
+    step: int
+    """Tiles of a block, at most."""
+
+
+class Block(NamedTuple):
+    """Tiles [first, last) of some cells of a chunk."""
+
+    chunk: int
+    first: int
+    last: int
+    cells: tuple[int, ...]
+
+    @property
+    def name(self) -> str:
+        """Its file."""
+        return f"{self.chunk:06d}-{self.first:08d}.npz"
+
+
+class Layout(NamedTuple):
+    """The cut of a study."""
+
+    runs: int
+    width: int
+    """Runs in a tile."""
+    stages: tuple[int, ...]
+    """Tiles up to the end of each stage."""
+    chunks: tuple[Chunk, ...]
+
+    def blocks(self, chunk: int, stage: int, cells: Sequence[int]) -> Iterator[Block]:
+        """Blocks of a stage, for the cells that still run in it."""
+        first = self.stages[stage - 1] if stage else 0
+        last, step = self.stages[stage], self.chunks[chunk].step
+        for start in range(first, last, step):
+            yield Block(chunk, start, min(start + step, last), tuple(cells))
+
+    def runs_at(self, tiles: int) -> int:
+        """Runs in the first tiles."""
+        return min(tiles * self.width, self.runs)
+
+    def runs_of(self, block: Block) -> int:
+        """Runs of a block, over all its cells."""
+        runs = self.runs_at(block.last) - self.runs_at(block.first)
+        return runs * len(block.cells)
+
+    def owner(self, block: Block, shards: int) -> int:
+        """The shard, from 0, that computes a block."""
+        if len(self.stages) > 1:
+            # A stage needs what came before it, of the same cells.
+            return block.chunk % shards
+        return (block.chunk + block.first // self.chunks[block.chunk].step) % shards
+
+    def to_table(self) -> dict[str, Any]:
+        """Plain values."""
+        return self._asdict()
+
+
+def from_table(table: Mapping[str, Any]) -> Layout:
+    """The layout that `to_table` wrote."""
+    chunks = tuple(Chunk(*chunk) for chunk in table["chunks"])
+    return Layout(table["runs"], table["width"], tuple(table["stages"]), chunks)
+
+
+def cut(work: Sequence[float], size: int, *, runs: int, width: int, precise: bool) -> Layout:
+    """The layout of a study.
+
+    Args:
+        work: of a run of each cell, in rounds.
+        size: bytes that a tile of a cell takes in a block.
+        runs: of a cell, at most.
+        width: runs in a tile.
+        precise: whether cells stop when they are precise.
+    """
+    tiles = -(-runs // width)
+    stages = [tiles]
+    if precise:
+        first = -(-_FIRST_RUNS // width)
+        doublings = max(0, math.ceil(math.log2(tiles / first)))
+        stages = [*(first * 2**i for i in range(doublings)), tiles]
+    chunks: list[Chunk] = []
+    start, total = 0, 0.0
+    most = max(1, _BYTES // (size * stages[0]))
+    for index, each in enumerate(work):
+        full = total + each * width * stages[0] > _WORK or index - start >= most
+        if full and index > start:
+            chunks.append(_chunk(start, index, total / stages[0], size))
+            start, total = index, 0.0
+        total += each * width * stages[0]
+    chunks.append(_chunk(start, len(work), total / stages[0], size))
+    return Layout(runs, width, tuple(stages), tuple(chunks))
+
+
+def _chunk(start: int, stop: int, work: float, size: int) -> Chunk:
+    step = min(_WORK // max(work, 1), _BYTES // (size * (stop - start)))
+    return Chunk(start, stop, max(1, int(step)))

@@ -1,0 +1,237 @@
+"""From blocks to `result.zarr`, which xarray reads: one writer, in a fixed order.
+
+Dimensions are the axes of the sweep, then policy and checkpoint.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import zarr
+from zarr.codecs import Crc32cCodec, ZstdCodec
+
+from jaxbandit.studies import spec
+from jaxbandit.studies.blocks import Arrays
+from jaxbandit.studies.cells import Cell
+from jaxbandit.studies.merge import merge_chunk
+from jaxbandit.studies.spec import Online
+from jaxbandit.studies.store import Store, pairs
+
+RESULT = "result.zarr"
+_UNITS = {
+    "pulls": "rounds",
+    "info_lcb_rounds": "rounds",
+    "info_baseline_rounds": "rounds",
+    "info_ucb_share": "1",
+}
+_MEANING = {
+    "regret": "regret against the best arm",
+    "logging_regret": "regret against playing arms as often as the offline data has them",
+    "reward": "sum of rewards so far",
+    "pulls": "pulls of each arm in all rounds",
+    "suboptimality": "of the actions taken, averaged over tasks and contexts",
+    "difference": "regret, or suboptimality, of the first of a pair less the second, run by run",
+}
+
+
+def write_result(store: Store, cells: Mapping[int, Cell]) -> Path:
+    """Write `result.zarr`, unless it is there; gives its path.
+
+    Args:
+        store: with all blocks.
+        cells: all cells of the study.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    path = store.path / RESULT
+    host, process = socket.gethostname(), os.getpid()
+    for old in store.path.glob(f".{RESULT}.{host}.*.part"):
+        shutil.rmtree(old, ignore_errors=True)
+    if path.exists():
+        return path
+    part = store.path / f".{RESULT}.{host}.{process}.part"
+    try:
+        _Writer(store, cells, part).write()
+        _sync(part)
+        try:
+            os.rename(part, path)
+        except OSError:
+            # Another process was first; it has written the same.
+            if not path.exists():
+                raise
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+    return path
+
+
+class _Writer:
+    """One slab of the first axis at a time, so that memory does not grow with the grid."""
+
+    def __init__(self, store: Store, cells: Mapping[int, Cell], path: Path) -> None:
+        self.store, self.cells, self.study = store, cells, store.study
+        self.arms = max(cell.arms for cell in cells.values())
+        self.group = zarr.create_group(path, attributes=_attributes(store))
+        self.slab: Arrays = {}
+        shape = self.study.shape
+        self.coordinates: list[str] = []
+        self.slab_cells = self.study.cells // (shape[0] if shape else 1)
+
+    def write(self) -> None:
+        """All of it."""
+        self._coordinates()
+        bad: list[np.ndarray] = []
+        for chunk, place in enumerate(self.store.layout.chunks):
+            reach = self.store.reach(chunk)
+            bad.append(self.store.non_finite(reach.stored))
+            results = merge_chunk(self.store, chunk, reach, self.arms)
+            for first in range(place.start, place.stop):
+                self._put(first, {name: v[first - place.start] for name, v in results.items()})
+        left_out = np.concatenate(bad)
+        if len(left_out):
+            text = "left out because a number in it was not finite"
+            self._array("non_finite_cell", left_out[:, 0], ("left_out",), f"cell of a run {text}")
+            self._array("non_finite_run", left_out[:, 1], ("left_out",), f"index of a run {text}")
+
+    def _put(self, cell: int, values: Arrays) -> None:
+        """A cell's results; the last of a slab writes it."""
+        slab, row = divmod(cell, self.slab_cells)
+        for name, value in values.items():
+            if name not in self.slab:
+                shape = (self.slab_cells, *value.shape)
+                blank = np.nan if np.issubdtype(value.dtype, np.floating) else 0
+                self.slab[name] = np.full(shape, blank, value.dtype)
+            self.slab[name][row] = value
+        if row + 1 < self.slab_cells:
+            return
+        sweep = self.study.shape
+        for name, array in self.slab.items():
+            variable = self._variable(name, array.shape[1:], array.dtype)
+            if sweep:
+                variable[slab] = array.reshape((*sweep[1:], *array.shape[1:]))
+            else:
+                variable[...] = array[0]
+        self.slab = {}
+
+    def _dims(self, name: str, shape: tuple[int, ...]) -> tuple[str, ...]:
+        """Of a variable within a cell."""
+        if not shape:
+            return ()
+        who = "pair" if name.startswith("difference") else "policy"
+        if name.startswith("pulls"):
+            return who, "arm"
+        return who, "run" if name.startswith("final") else "checkpoint"
+
+    def _variable(self, name: str, shape: tuple[int, ...], dtype: Any) -> Any:
+        if name in self.group:
+            return self.group[name]
+        sweep = self.study.shape
+        quantity, _, part = name.rpartition("_")
+        meaning = {
+            "runs": "runs with finite numbers",
+            "precise": "whether the cell stopped at the precision asked for, not at its most runs",
+        }.get(name, f"{_MEANING.get(quantity, quantity or name)}: {part}")
+        return self.group.create_array(
+            name,
+            shape=(*sweep, *shape),
+            chunks=(1, *sweep[1:], *shape) if sweep else (shape or "auto"),
+            dtype=dtype,
+            fill_value=np.nan if np.issubdtype(dtype, np.floating) else None,
+            compressors=[ZstdCodec(level=3), Crc32cCodec()],
+            dimension_names=(*(axis.name for axis in self.study.sweep), *self._dims(name, shape)),
+            attributes={
+                "long_name": meaning,
+                "units": "runs" if name == "runs" else _UNITS.get(quantity, "reward"),
+            },
+        )
+
+    def _coordinates(self) -> None:
+        study = self.study
+        for axis in study.sweep:
+            self._axis(axis)
+        names = np.array(study.names, dtype=object)
+        self._array("policy", names, ("policy",), "policy, or algorithm")
+        couples = [" - ".join(pair) for pair in pairs(study.names)]
+        if couples:
+            self._array("pair", np.array(couples, dtype=object), ("pair",), "first less second")
+        ends = np.stack([self.cells[cell].checkpoints for cell in range(study.cells)])
+        dims: tuple[str, ...] = ("checkpoint",)
+        if np.all(ends == ends[0]):
+            ends = ends[0]
+        else:
+            dims = (*(axis.name for axis in study.sweep), "checkpoint")
+            ends = ends.reshape(*study.shape, -1)
+        online = isinstance(study.problem, Online)
+        name, meaning = ("round", "rounds played") if online else ("records", "records logged")
+        self._array(name, ends.astype(np.int64), dims, meaning, "rounds" if online else "records")
+        # Those that are not their dimension's own; xarray reads this.
+        self.group.attrs["coordinates"] = " ".join(self.coordinates)
+
+    def _axis(self, axis: spec.Axis) -> None:
+        first, *_ = columns = list(axis.values.items())
+        label, values = axis.name, first[1]
+        if axis.labels is not None:
+            self._array(label, np.array(axis.labels, dtype=object), (label,), first[0])
+        elif isinstance(values[0], list):
+            self._array(label, np.arange(len(values)), (label,), f"which {first[0]}")
+        else:
+            self._array(label, _column(values), (label,), first[0])
+            columns = columns[1:]
+        for key, column in columns:
+            lengths = {len(value) if isinstance(value, list) else 0 for value in column}
+            if lengths == {0}:
+                self._array(key, _column(column), (label,), key)
+            elif lengths == {self.arms} and not isinstance(column[0][0], list):
+                self._array(key, np.array(column, float), (label, "arm"), key)
+
+    def _array(
+        self, name: str, values: np.ndarray, dims: tuple[str, ...], meaning: str, units: str = "1"
+    ) -> None:
+        text = values.dtype == object
+        attributes: dict[str, Any] = {"long_name": meaning}
+        if not text:
+            attributes["units"] = units
+        array = self.group.create_array(
+            name,
+            shape=values.shape,
+            dtype=str if text else values.dtype,
+            compressors=[ZstdCodec(level=3), Crc32cCodec()],
+            dimension_names=dims,
+            attributes=attributes,
+        )
+        array[...] = values
+        if dims != (name,):
+            self.coordinates.append(name)
+
+
+def _column(values: tuple[Any, ...]) -> np.ndarray:
+    if all(isinstance(value, int) and not isinstance(value, bool) for value in values):
+        return np.array(values, np.int64)
+    if all(isinstance(value, int | float) and not isinstance(value, bool) for value in values):
+        return np.array(values, np.float64)
+    return np.array([str(value) for value in values], dtype=object)
+
+
+def _attributes(store: Store) -> dict[str, Any]:
+    """Of the result as a whole; nothing that depends on who computed it, or when."""
+    return {
+        "title": "jaxbandit study",
+        "study": spec.dumps(store.study),
+        "seed": store.study.seed,
+        **store.identity,
+    }
+
+
+def _sync(folder: Path) -> None:
+    for path in [folder, *folder.rglob("*")]:
+        handle = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)

@@ -1,0 +1,124 @@
+"""The commands about studies as processes: killed, resumed, and on other devices."""
+
+import random
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from jaxbandit import cli
+from jaxbandit.studies import run
+from jaxbandit.studies.result import RESULT
+from tests.studies.sweeps import STUDY, blocks, contents
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    path = tmp_path_factory.mktemp("study")
+    (path / "study.toml").write_text(STUDY)
+    return path
+
+
+@pytest.fixture(scope="module")
+def start(root_directory, environment, folder):
+    """Start a command about the study; compiled programs are kept between processes."""
+
+    def call(*arguments, **more):
+        return subprocess.Popen(
+            [sys.executable, "-m", "tests.studies.small_blocks", *map(str, arguments)],
+            cwd=root_directory,
+            env=environment | {"PYTHONWARNINGS": "default"} | more,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    return call
+
+
+@pytest.fixture(scope="module")
+def finish(start):
+    """Run it to its end: status, output and errors."""
+
+    def call(*arguments, **more):
+        process = start(*arguments, **more)
+        out, err = process.communicate(timeout=300)
+        assert "Traceback" not in out + err
+        return process.returncode, out, err
+
+    return call
+
+
+def killed_and_resumed(start, plan, folder, complete, times, seed):
+    """Kill a sweep again and again, at a random moment while it writes, then let it end."""
+    store, moment = folder / f"killed-{seed}", random.Random(seed)
+    for _ in range(times):
+        process = start("sweep", folder / "study.toml", "--out", store)
+        stored = len(blocks(store))
+        while process.poll() is None and len(blocks(store)) == stored:
+            time.sleep(0.001)
+        time.sleep(moment.uniform(0, 0.03))
+        process.kill()
+        process.communicate()
+        if process.returncode == 0:
+            break
+    survived = len(blocks(store))
+    run.run_study(plan, store)
+    assert contents(store / RESULT) == contents(complete / RESULT)
+    assert not list(store.rglob(".*"))
+    return survived
+
+
+def test_killed_and_resumed(start, plan, folder, complete):
+    assert killed_and_resumed(start, plan, folder, complete, times=2, seed=0) > 0
+
+
+@pytest.mark.slow  # Fifty processes of some seconds each.
+def test_killed_fifty_times(start, plan, folder, complete):
+    for seed in range(1, 26):
+        killed_and_resumed(start, plan, folder, complete, times=2, seed=seed)
+
+
+def test_interrupted(start, plan, folder, complete, capsys):
+    store = folder / "interrupted"
+    process = start("sweep", folder / "study.toml", "--out", store)
+    while process.poll() is None and not blocks(store):
+        time.sleep(0.001)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert err == (
+        f"jaxbandit: interrupted; what is in {store} is complete, and the same command goes on "
+        "from there\n"
+    )
+    cli.status(store)
+    assert "result: not yet" in capsys.readouterr().out
+    run.run_study(plan, store)
+    assert contents(store / RESULT) == contents(complete / RESULT)
+
+
+@pytest.mark.slow  # Another number of devices is another program to compile.
+def test_two_devices_and_one_thread(finish, folder, complete):
+    store = folder / "devices"
+    flags = {"XLA_FLAGS": "--xla_force_host_platform_device_count=2"}
+    assert finish("sweep", folder / "study.toml", "--out", store, "--threads", 1, **flags)[0] == 0
+    assert contents(store / RESULT) == contents(complete / RESULT)
+
+
+@pytest.mark.slow  # Three processes, of which one compiles.
+def test_a_second_process_does_not_compile(finish, folder, complete):
+    """Programs are found in the cache: none is added by another start."""
+    cache = folder / "cache"
+    arguments = ("sweep", folder / "study.toml", "--dry-run")
+    assert finish(*arguments, XDG_CACHE_HOME=str(cache))[0] == 0
+    first = contents(cache)
+    assert first
+    assert finish(*arguments, XDG_CACHE_HOME=str(cache))[0] == 0
+    assert {name for name in contents(cache) if name.endswith("-cache")} == {
+        name for name in first if name.endswith("-cache")
+    }
+    for path in cache.rglob("*-cache"):
+        path.write_bytes(b"nonsense")
+    assert finish(*arguments, XDG_CACHE_HOME=str(cache))[::2] == (0, "")
