@@ -11,6 +11,12 @@ from jaxbandit.offpolicy.design import (
     draw_uniform_features,
     synthetic_design,
 )
+from jaxbandit.offpolicy.empirical_bayes import (
+    FitReport,
+    FittedHierarchy,
+    StandardErrors,
+    fit_hierarchy,
+)
 from jaxbandit.offpolicy.model import BanditLog, Gaussian, HierarchicalGaussian, TaskStatistics
 from jaxbandit.offpolicy.policy import (
     flatopo,
@@ -82,6 +88,8 @@ __all__ = [
     "BanditLog",
     "Confidence",
     "Environment",
+    "FitReport",
+    "FittedHierarchy",
     "Gaussian",
     "Grid",
     "HardInstance",
@@ -98,6 +106,7 @@ __all__ = [
     "Problem",
     "Round",
     "SimulationResult",
+    "StandardErrors",
     "TaskModel",
     "TaskRecords",
     "TaskStatistics",
@@ -117,6 +126,7 @@ __all__ = [
     "epsilon_greedy",
     "explore_then_commit",
     "first_argmax",
+    "fit_hierarchy",
     "fixed_arm",
     "flat_posteriors",
     "flatopo",
