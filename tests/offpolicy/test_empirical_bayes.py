@@ -11,7 +11,9 @@ import jaxbandit as jb
 from jaxbandit.offpolicy import hierarchy_likelihood
 from tests.messages import assert_refused
 
-TASKS, FEATURES = 40, 2
+TASKS = 40
+FEW = 15
+"""Tasks where dense matrices of all records are made: small ones, which one core does at once."""
 MEAN = np.array([1.0, -0.5])
 TASK_COV = np.array([[0.5, 0.2], [0.2, 0.3]])
 NOISE_STD = 0.4
@@ -80,8 +82,8 @@ def assert_highest(function, point):
 
 @pytest.mark.parametrize("prior", PRIORS)
 def test_fit_is_the_maximum_of_the_dense_likelihood(prior):
-    log, hyper_cov = draw(), PRIORS[prior]
-    fit = jb.fit_hierarchy(sums(log), hyper_cov=hyper_cov)
+    log, hyper_cov = draw(FEW), PRIORS[prior]
+    fit = jb.fit_hierarchy(sums(log, FEW), hyper_cov=hyper_cov)
     assert fit.report.converged
     value, mean = dense(log, *map(np.float64, fit[2:]), hyper_cov)
     assert abs(value - fit.report.log_likelihood) < 1e-4
@@ -96,11 +98,11 @@ def test_fit_is_the_maximum_of_the_dense_likelihood(prior):
 
 @pytest.mark.parametrize("prior", PRIORS)
 def test_likelihood_and_derivatives_away_from_the_maximum(prior):
-    log = draw()
+    log = draw(FEW)
     cov, noise_std = np.array([[0.9, -0.3], [-0.3, 0.4]]), 0.7
     hyper_cov = {"diffuse": None, "fixed": np.zeros((2, 2)), "given": GIVEN}[prior]
     with jax.enable_x64(True):
-        at = hierarchy_likelihood.evaluate(np.zeros(2), cov, noise_std, sums(log), hyper_cov)
+        at = hierarchy_likelihood.evaluate(np.zeros(2), cov, noise_std, sums(log, FEW), hyper_cov)
 
     def value(cov, log_variance):
         return dense(log, cov, np.exp(log_variance / 2), PRIORS[prior])[0]
@@ -117,9 +119,9 @@ def test_likelihood_and_derivatives_away_from_the_maximum(prior):
 
 
 def test_information_is_that_of_the_dense_gaussian():
-    log, noise_std = draw(records=3), 0.7
+    log, noise_std = draw(FEW, records=3), 0.7
     with jax.enable_x64(True):
-        at = hierarchy_likelihood.evaluate(np.zeros(2), TASK_COV, noise_std, sums(log), None)
+        at = hierarchy_likelihood.evaluate(np.zeros(2), TASK_COV, noise_std, sums(log, FEW), None)
     same = log.task[:, None] == log.task
     directions = []
     for move in np.array([[[1, 0], [0, 0]], [[0, 1], [1, 0]], [[0, 0], [0, 1]]], float):
@@ -140,8 +142,8 @@ def test_information_is_that_of_the_dense_gaussian():
 def test_statsmodels_finds_the_same(reml):
     from statsmodels.regression.mixed_linear_model import MixedLM
 
-    log = draw()
-    fit = jb.fit_hierarchy(sums(log), hyper_cov="diffuse" if reml else "fixed")
+    log = draw(FEW)
+    fit = jb.fit_hierarchy(sums(log, FEW), hyper_cov="diffuse" if reml else "fixed")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of its optimiser, on the way
         peer = MixedLM(log.reward, log.feature, groups=log.task, exog_re=log.feature)
@@ -156,8 +158,8 @@ def test_statsmodels_finds_the_same(reml):
 
 @pytest.mark.parametrize("structure", ["diagonal", "isotropic"])
 def test_restricted_structures(structure):
-    log = draw()
-    fit = jb.fit_hierarchy(sums(log), covariance=structure)
+    log = draw(FEW)
+    fit = jb.fit_hierarchy(sums(log, FEW), covariance=structure)
     cov = np.float64(fit.task_cov)
     assert fit.report.converged
     assert cov[0, 1] == 0
@@ -172,8 +174,8 @@ def test_restricted_structures(structure):
 
 
 def test_noise_that_is_known():
-    log = draw()
-    fit = jb.fit_hierarchy(sums(log), noise_std=0.6)
+    log = draw(FEW)
+    fit = jb.fit_hierarchy(sums(log, FEW), noise_std=0.6)
     assert np.float32(fit.noise_std) == np.float32(0.6)
     assert fit.report.standard_error.noise_std == 0
     cov = np.float64(fit.task_cov)
