@@ -286,8 +286,7 @@ def _check_hyper_cov(hyper_cov: str | ArrayLike, d: int) -> np.ndarray | None:
 
 def _pool(data: TaskStatistics, digits: float) -> tuple[np.ndarray, Scales]:
     """Regression that knows no tasks: its coefficients, and the scales of the log."""
-    gram, moment = np.sum(data.gram, axis=0), np.sum(data.moment, axis=0)
-    square, count = np.sum(data.square), np.sum(data.count)
+    gram, moment, square, count = (np.sum(np.asarray(part), axis=0) for part in data)
     dependent = dependent_feature(gram, digits)
     if dependent is not None:
         raise InputError(

@@ -14,7 +14,7 @@ import polars as pl
 from rich.console import Console
 
 from jaxbandit.checks import InputError
-from jaxbandit.datasets.log_file import Batch, LogFile
+from jaxbandit.datasets.log_file import BATCH, Batch, LogFile
 from jaxbandit.offpolicy.covariance_structure import Structure
 from jaxbandit.offpolicy.empirical_bayes import FittedHierarchy, dependent_feature, fit_hierarchy
 from jaxbandit.offpolicy.evaluation import HeldOutScore, predict, score_held_out
@@ -142,8 +142,18 @@ def gather(
     rng = np.random.default_rng(seed)
     d = len(columns.feature_names)
     total = empty_statistics(len(index), d)
+    waiting: list[BanditLog] = []
     kept_out: list[BanditLog] = []
     dropped = 0
+
+    def summed(total: TaskStatistics) -> TaskStatistics:
+        log = _joined(waiting, d)
+        waiting.clear()
+        total = _padded(total, len(index))
+        if not len(log.task):
+            return total
+        return jax.tree.map(jnp.add, total, task_statistics(log, len(index)))
+
     numbers, names = [*columns.features, columns.reward], [columns.task]
     names += [columns.one_hot] if columns.one_hot else []
     for batch in file.batches(numbers, names, drop_missing=drop_missing):
@@ -153,19 +163,23 @@ def gather(
         task = number_tasks(batch.frame[columns.task], index, grow=True)
         reward = batch.frame[columns.reward].to_numpy()
         log = BanditLog(task, features(file, columns, batch), reward)
-        total = _padded(total, len(index))
         if held_out:
             out = rng.random(len(task)) < held_out
             kept_out.append(BanditLog(*(part[out] for part in log)))
             log = BanditLog(*(part[~out] for part in log))
-        if len(log.task):
-            total = jax.tree.map(jnp.add, total, task_statistics(log, len(index)))
+        waiting.append(log)
+        # Every sum costs a pass over all tasks, so many tasks want many records at once.
+        if sum(len(log.task) for log in waiting) >= max(BATCH, 32 * len(index)):
+            total = summed(total)
+    total = summed(total)
     if not np.any(total.count):
         raise InputError(f"{file.path}: no records are left ({dropped} dropped)")
-    parts = zip(*kept_out, strict=True) if kept_out else ([np.zeros(0)] for _ in range(3))
-    return Gathered(
-        list(index), total, BanditLog(*(np.concatenate(part) for part in parts)), dropped
-    )
+    return Gathered(list(index), total, _joined(kept_out, d), dropped)
+
+
+def _joined(logs: list[BanditLog], features: int) -> BanditLog:
+    nothing = BanditLog(np.zeros(0, np.int32), np.zeros((0, features)), np.zeros(0))
+    return BanditLog(*(np.concatenate(parts) for parts in zip(nothing, *logs, strict=True)))
 
 
 def number_tasks(names: pl.Series, index: dict[str, int], *, grow: bool) -> np.ndarray:
