@@ -73,12 +73,7 @@ def predict(posteriors: Gaussian, log: BanditLog, noise_std: ArrayLike) -> Predi
     d = posteriors.mean.shape[-1]
     checks.check_shape("log.feature", feature, (None, d), "[records, features]")
     checks.check_shape("log.task", log.task, feature.shape[:1], "[records]")
-    task = jnp.asarray(log.task)
-    variance = linalg.quadratic_form(posteriors.cov[task], feature)
-    return Prediction(
-        linalg.inner(feature, posteriors.mean[task]),
-        jnp.sqrt(jnp.maximum(variance, 0) + jnp.asarray(noise_std) ** 2),
-    )
+    return _predict(posteriors, jnp.asarray(log.task), feature, jnp.asarray(noise_std, float))
 
 
 def score_held_out(
@@ -106,15 +101,7 @@ def score_held_out(
     checks.check_probability("levels", levels)
     reward = jnp.asarray(reward, float)
     checks.check_shape("reward", reward, prediction.mean.shape, "[records]")
-    off = reward - prediction.mean
-    standard = jnp.abs(off / prediction.std)
-    density = -0.5 * (standard**2 + jnp.log(2 * jnp.pi * prediction.std**2))
-    width = ndtri(0.5 + 0.5 * jnp.atleast_1d(jnp.asarray(levels, float)))
-    return HeldOutScore(
-        jnp.sqrt(jnp.mean(off**2)),
-        jnp.mean(density),
-        jnp.mean(standard <= width[:, None], axis=1),
-    )
+    return _score(prediction, reward, jnp.atleast_1d(jnp.asarray(levels, float)))
 
 
 def ips_value(
@@ -216,6 +203,27 @@ def doubly_robust_value(
     return _value(jnp.asarray(predicted_target, float) + weight * rest, reward, weight, level)
 
 
+# The same, on checked arguments.
+
+
+@jax.jit
+def _predict(posteriors: Gaussian, task: Array, feature: Array, noise_std: Array) -> Prediction:
+    variance = linalg.quadratic_form(posteriors.cov[task], feature)
+    return Prediction(
+        linalg.inner(feature, posteriors.mean[task]),
+        jnp.sqrt(jnp.maximum(variance, 0) + noise_std**2),
+    )
+
+
+@jax.jit
+def _score(prediction: Prediction, reward: Array, levels: Array) -> HeldOutScore:
+    off = reward - prediction.mean
+    standard = jnp.abs(off / prediction.std)
+    density = -0.5 * (standard**2 + jnp.log(2 * jnp.pi * prediction.std**2))
+    within = standard <= ndtri(0.5 + 0.5 * levels)[:, None]
+    return HeldOutScore(jnp.sqrt(jnp.mean(off**2)), jnp.mean(density), jnp.mean(within, axis=1))
+
+
 def _weights(
     reward: ArrayLike, propensity: ArrayLike, target: ArrayLike, level: float
 ) -> tuple[Array, Array]:
@@ -241,7 +249,8 @@ def _weights(
     return jnp.asarray(reward, float), jnp.asarray(target, float) / jnp.asarray(propensity, float)
 
 
-def _value(terms: Array, reward: Array, weight: Array, level: float) -> PolicyValue:
+@jax.jit
+def _value(terms: Array, reward: Array, weight: Array, level: ArrayLike) -> PolicyValue:
     """The mean of `terms`, and of what they add to the rewards, with intervals."""
     width = ndtri(0.5 + 0.5 * jnp.asarray(level, float))
 
