@@ -127,7 +127,7 @@ def test_scores_are_those_of_the_posteriors(fitted, tmp_path):
     for row, x in zip(scores.iter_rows(named=True), vectors(candidates), strict=True):
         mean, cov = known.get(row["user"], new)
         lower = oracle.lower_confidence_bound(np.asarray(mean), np.asarray(cov), x, 0.5)
-        np.testing.assert_allclose(row["mean"], x @ mean, rtol=1e-9, atol=1e-9)
+        np.testing.assert_allclose(row["mean"], x @ np.asarray(mean), rtol=1e-9, atol=1e-9)
         np.testing.assert_allclose(row["lower"], lower, rtol=1e-8, atol=1e-9)
         assert row["known"] == (row["user"] in known)
         group = row["user"], row["page"]
