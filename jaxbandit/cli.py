@@ -15,6 +15,7 @@ from jaxbandit.studies.bounds.options import Hieropo, Oto, load
 FigureName = Literal[
     "hieropo-fig2",
     "hieropo-fig3",
+    "movielens-ratings",
     "oto-fig1",
     "oto-fig2",
     "oto-tables",
@@ -78,9 +79,9 @@ def reproduce(
         out: directory to write to.
         confidence: constants of the confidence bounds (oto-fig3 and later): those of the published
             plots, or the paper's formulas.
-        movielens: directory or zip file with MovieLens data (hieropo-fig3); default: download
-            ML-1M.
-        rank: rank of the completed rating matrix (hieropo-fig3).
+        movielens: directory or zip file with MovieLens data (hieropo-fig3, movielens-ratings);
+            default: download ML-1M.
+        rank: rank of the completed rating matrix (hieropo-fig3, movielens-ratings).
         clusters: clusters of users (hieropo-fig3).
         tasks: users in a run (hieropo-fig3).
         quiet: print nothing but errors.

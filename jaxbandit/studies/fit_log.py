@@ -169,7 +169,7 @@ def gather(
             log = BanditLog(*(part[~out] for part in log))
         waiting.append(log)
         # Every sum costs a pass over all tasks, so many tasks want many records at once.
-        if sum(len(log.task) for log in waiting) >= max(BATCH, 32 * len(index)):
+        if sum(len(log.task) for log in waiting) >= max(BATCH, 16 * len(index)):
             total = summed(total)
     total = summed(total)
     if not np.any(total.count):

@@ -49,6 +49,27 @@ def hieropo_figure3(table: pl.DataFrame) -> Figure:
     return figure
 
 
+def movielens_ratings(table: pl.DataFrame) -> Figure:
+    """Errors of predicted ratings; least squares, far above, in a panel of its own scale."""
+    figure = Figure(figsize=(9, 3.8), layout="constrained")
+    for axis, top in zip(figure.subplots(1, 2), (None, "FlatOPO"), strict=True):
+        for policy, marker in {**_MARKER, "least squares": "x"}.items():
+            part = table.filter(pl.col("policy") == policy)
+            if part.is_empty() or (top and policy == "least squares"):
+                continue
+            at, mean, sem = (part[c].to_numpy() for c in ("logged", "rmse_mean", "rmse_sem"))
+            color = COLOUR.get(policy, "0.4")
+            axis.errorbar(at, mean, 2 * sem, color=color, marker=marker, capsize=2, label=policy)
+        axis.set_xlabel("ratings logged a user")
+        axis.grid(alpha=0.25)
+        axis.legend(frameon=False)
+        if top is None:
+            axis.set_yscale("log")
+            axis.set_ylabel("RMSE of held-out ratings (stars)")
+    _caption(figure, table, "± 2 standard errors over random splits of the users")
+    return figure
+
+
 def oto_synthetic(table: pl.DataFrame) -> Figure:
     """Regret against rounds: instances side by side, horizons below each other."""
     horizons = table["horizon"].unique().sort()
