@@ -27,6 +27,7 @@ from jaxbandit.offpolicy.evaluation import (
     score_held_out,
     snips_value,
 )
+from jaxbandit.offpolicy.hierarchy_mixture import HierarchyMixture, fit_hierarchy_mixture
 from jaxbandit.offpolicy.model import BanditLog, Gaussian, HierarchicalGaussian, TaskStatistics
 from jaxbandit.offpolicy.policy import (
     flatopo,
@@ -105,6 +106,7 @@ __all__ = [
     "HardInstance",
     "HeldOutScore",
     "HierarchicalGaussian",
+    "HierarchyMixture",
     "HyperInformation",
     "InputError",
     "Instance",
@@ -141,6 +143,7 @@ __all__ = [
     "explore_then_commit",
     "first_argmax",
     "fit_hierarchy",
+    "fit_hierarchy_mixture",
     "fixed_arm",
     "flat_posteriors",
     "flatopo",
