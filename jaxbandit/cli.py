@@ -15,6 +15,7 @@ from jaxbandit.studies.bounds.options import Hieropo, Oto, load
 FigureName = Literal[
     "hieropo-fig2",
     "hieropo-fig3",
+    "fit-consistency",
     "movielens-ratings",
     "oto-fig1",
     "oto-fig2",

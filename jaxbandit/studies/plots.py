@@ -76,6 +76,24 @@ def movielens_ratings(table: pl.DataFrame) -> Figure:
     return figure
 
 
+def fit_consistency(table: pl.DataFrame) -> Figure:
+    """Errors of fitted parameters, with the standard errors that fits report as lines."""
+    figure = Figure(figsize=(6, 4.2), layout="constrained")
+    axis = figure.subplots()
+    for (name,), part in table.group_by("parameter", maintain_order=True):
+        at, error, said = (part[c].to_numpy() for c in ("tasks", "error_rms", "standard_error_rms"))
+        (points,) = axis.plot(at, error, "o", label=name)
+        axis.plot(at, said, color=points.get_color())
+    axis.set_xscale("log")
+    axis.set_yscale("log")
+    axis.set_xlabel("tasks")
+    axis.set_ylabel("error (root mean square)")
+    axis.grid(alpha=0.25)
+    axis.legend(frameon=False)
+    _caption(figure, table, "none; lines: standard errors that the fits report")
+    return figure
+
+
 def oto_synthetic(table: pl.DataFrame) -> Figure:
     """Regret against rounds: instances side by side, horizons below each other."""
     horizons = table["horizon"].unique().sort()
