@@ -143,9 +143,17 @@ def fit_hierarchy_mixture(
         state, value, converged = run(state, max_iterations)
         _, assignment, _ = _em_step(state, data, least)
         order = np.argsort(-np.asarray(state.weight), kind="stable")
-        parts = state.weight[order], state.mean[order], state.cov[order], state.noise_std
-        arrays = [np.asarray(part) for part in (*parts, assignment[:, order])]
-    return HierarchyMixture(*(jnp.asarray(array, float) for array in arrays), value, converged)
+        found = jax.tree.map(np.asarray, (state, assignment))
+    state, assignment = jax.tree.map(lambda array: jnp.asarray(array, float), found)
+    return HierarchyMixture(
+        weight=state.weight[order],
+        hyper_mean=state.mean[order],
+        task_cov=state.cov[order],
+        noise_std=state.noise_std,
+        assignment=assignment[:, order],
+        log_likelihood=value,
+        converged=converged,
+    )
 
 
 @jax.jit

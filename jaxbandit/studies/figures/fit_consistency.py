@@ -13,7 +13,7 @@ from jaxbandit.studies import plots
 from jaxbandit.studies.figures import FigureResult, Reporter, Settings
 from jaxbandit.studies.findings import verdict
 
-RUNS = 20
+RUNS = 100
 TASKS = (30, 100, 300, 1000, 3000)
 RECORDS = 6
 """For each task."""
