@@ -98,12 +98,12 @@ def fit_hierarchy_mixture(
         Dempster, Laird and Rubin 1977. The pipeline: Hong et al. 2023, section 7.2.
 
     >>> import jax.numpy as jnp, jaxbandit as jb
-    >>> mean = jnp.repeat(jnp.array([-2.0, 2.0]), 20) + 0.1 * jnp.tile(jnp.arange(4.0), 10)
+    >>> mean = jnp.repeat(jnp.array([-2.0, 2.0]), 20) + 0.1 * jnp.tile(jnp.arange(5.0) - 2, 8)
     >>> stats = jb.TaskStatistics(jnp.full((40, 1, 1), 9.0), 9 * mean[:, None],
     ...                           9 * mean**2 + 8.0, jnp.full(40, 9))
     >>> mixture = jb.fit_hierarchy_mixture(stats, clusters=2)
     >>> sorted(round(float(x), 1) for x in mixture.hyper_mean[:, 0])
-    [-1.9, 2.1]
+    [-2.0, 2.0]
     """
     clusters = checks.check_count("clusters", clusters)
     restarts = checks.check_count("restarts", restarts)
