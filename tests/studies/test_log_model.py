@@ -111,10 +111,12 @@ def test_updated_equals_fitted_to_all(fitted, tmp_path):
 
 
 def test_scores_are_those_of_the_posteriors(fitted, tmp_path):
-    candidates = log_table(40, seed=2, users=33).with_columns(page=pl.Series([0, 1] * 20))
+    # Few tasks with many candidates each, so that a mean and a bound choose differently.
+    candidates = pl.concat([log_table(60, seed=2, users=5), log_table(4, seed=3, users=90)])
+    candidates = candidates.with_columns(page=pl.Series([0, 1] * 32))
     candidates.write_csv(tmp_path / "candidates.csv")
     out = tmp_path / "scores.csv"
-    options = {"context": "page", "alpha": 0.5, "drop_missing": False}
+    options = {"context": "page", "alpha": 3.0, "drop_missing": False}
     score_candidates(
         fitted, tmp_path / "candidates.csv", out, **options, console=Console(quiet=True)
     )
@@ -126,7 +128,7 @@ def test_scores_are_those_of_the_posteriors(fitted, tmp_path):
     best = {}
     for row, x in zip(scores.iter_rows(named=True), vectors(candidates), strict=True):
         mean, cov = known.get(row["user"], new)
-        lower = oracle.lower_confidence_bound(np.asarray(mean), np.asarray(cov), x, 0.5)
+        lower = oracle.lower_confidence_bound(np.asarray(mean), np.asarray(cov), x, 3.0)
         np.testing.assert_allclose(row["mean"], x @ np.asarray(mean), rtol=1e-9, atol=1e-9)
         np.testing.assert_allclose(row["lower"], lower, rtol=1e-8, atol=1e-9)
         assert row["known"] == (row["user"] in known)
