@@ -116,7 +116,7 @@ def test_scores_are_those_of_the_posteriors(fitted, tmp_path):
     candidates = candidates.with_columns(page=pl.Series([0, 1] * 32))
     candidates.write_csv(tmp_path / "candidates.csv")
     out = tmp_path / "scores.csv"
-    options = {"context": "page", "alpha": 3.0, "drop_missing": False}
+    options = {"context": "page", "alpha": 30.0, "drop_missing": False}
     score_candidates(
         fitted, tmp_path / "candidates.csv", out, **options, console=Console(quiet=True)
     )
@@ -128,7 +128,7 @@ def test_scores_are_those_of_the_posteriors(fitted, tmp_path):
     best = {}
     for row, x in zip(scores.iter_rows(named=True), vectors(candidates), strict=True):
         mean, cov = known.get(row["user"], new)
-        lower = oracle.lower_confidence_bound(np.asarray(mean), np.asarray(cov), x, 3.0)
+        lower = oracle.lower_confidence_bound(np.asarray(mean), np.asarray(cov), x, 30.0)
         np.testing.assert_allclose(row["mean"], x @ np.asarray(mean), rtol=1e-9, atol=1e-9)
         np.testing.assert_allclose(row["lower"], lower, rtol=1e-8, atol=1e-9)
         assert row["known"] == (row["user"] in known)
