@@ -1,4 +1,4 @@
-"""The command line: `jaxbandit reproduce`, `bounds`, `sweep` and its like, `info`.
+"""The command line: `jaxbandit reproduce`, `bounds`, `sweep` and others.
 
 Exit status 0 on success, 1 on a failure with a one-line reason, 2 on bad usage.
 """
@@ -15,6 +15,8 @@ from jaxbandit.studies.bounds.options import Hieropo, Oto, load
 FigureName = Literal[
     "hieropo-fig2",
     "hieropo-fig3",
+    "fit-consistency",
+    "movielens-ratings",
     "oto-fig1",
     "oto-fig2",
     "oto-tables",
@@ -37,7 +39,18 @@ def main() -> None:
             'jaxbandit: the command line needs more packages: pip install "jaxbandit[studies]"'
         )
     compilation_cache.use()
-    commands = (reproduce, bounds, sweep, status, plot, export, info)
+    commands = (
+        reproduce,
+        bounds,
+        sweep,
+        status,
+        plot,
+        export,
+        fit,
+        update,
+        score,
+        info,
+    )
     try:
         subcommand_cli_from_dict(
             {command.__name__: command for command in commands},
@@ -75,9 +88,9 @@ def reproduce(
         out: directory to write to.
         confidence: constants of the confidence bounds (oto-fig3 and later): those of the published
             plots, or the paper's formulas.
-        movielens: directory or zip file with MovieLens data (hieropo-fig3); default: download
-            ML-1M.
-        rank: rank of the completed rating matrix (hieropo-fig3).
+        movielens: directory or zip file with MovieLens data (hieropo-fig3, movielens-ratings);
+            default: download ML-1M.
+        rank: rank of the completed rating matrix (hieropo-fig3, movielens-ratings).
         clusters: clusters of users (hieropo-fig3).
         tasks: users in a run (hieropo-fig3).
         quiet: print nothing but errors.
@@ -179,6 +192,114 @@ def export(store: Path, file: Path, /) -> None:
     from jaxbandit.studies import exports
 
     exports.export(store, file)
+
+
+def fit(
+    log: Path,
+    /,
+    task: str,
+    reward: str,
+    out: Path,
+    features: tuple[str, ...] = (),
+    one_hot: str | None = None,
+    covariance: Literal["full", "diagonal", "isotropic"] = "full",
+    hyper: Literal["diffuse", "fixed"] = "diffuse",
+    held_out: float = 0.0,
+    restarts: int = 0,
+    seed: int = 0,
+    drop_missing: bool = False,
+    quiet: bool = False,
+) -> None:
+    """Learn a hierarchy of tasks from your own log, and write it as a model.
+
+    Args:
+        log: .csv or .parquet file, one record a row.
+        task: column of the tasks' names, text or whole numbers.
+        reward: column of rewards.
+        out: file to write the model to.
+        features: columns of numbers, of the action taken in its context.
+        one_hot: column of names (actions, say), each of which becomes a feature.
+        covariance: structure of the covariance between tasks.
+        hyper: what is known beforehand of the mean of tasks: nothing, or (fixed) its estimate.
+        held_out: share of records to judge a first fit on, before the fit to all.
+        restarts: further random starts.
+        seed: seed of everything random.
+        drop_missing: leave out records with missing values, and count them.
+        quiet: print nothing but errors.
+    """
+    from rich.console import Console
+
+    from jaxbandit.studies.fit_log import fit_log
+    from jaxbandit.studies.log_model import LogColumns
+
+    fit_log(
+        log,
+        LogColumns(task, features, reward, one_hot),
+        out,
+        covariance=covariance,
+        hyper=hyper,
+        held_out=held_out,
+        restarts=restarts,
+        seed=seed,
+        drop_missing=drop_missing,
+        console=Console(quiet=quiet, highlight=False),
+    )
+
+
+def update(
+    model: Path, log: Path, /, out: Path, drop_missing: bool = False, quiet: bool = False
+) -> None:
+    """Add new records to a model: posteriors become those of all records together.
+
+    Args:
+        model: the model.
+        log: file with the columns of the log that the model was fitted to.
+        out: file to write the updated model to; may be the model itself.
+        drop_missing: leave out records with missing values, and count them.
+        quiet: print nothing but errors.
+    """
+    from rich.console import Console
+
+    from jaxbandit.studies.fit_log import update_model
+
+    console = Console(quiet=quiet, highlight=False)
+    update_model(model, log, out, drop_missing=drop_missing, console=console)
+
+
+def score(
+    model: Path,
+    candidates: Path,
+    /,
+    out: Path = Path("scores.csv"),
+    context: str | None = None,
+    alpha: float = 0.1,
+    drop_missing: bool = False,
+    quiet: bool = False,
+) -> None:
+    """Score candidate actions with a model, and choose one for each task and context.
+
+    Args:
+        model: the model.
+        candidates: file with the log's task and feature columns, one candidate a row.
+        out: .csv or .parquet file to write.
+        context: column that tells a task's contexts apart; none: each task has one.
+        alpha: width of the confidence interval, in posterior standard deviations.
+        drop_missing: leave out candidates with missing values, and count them.
+        quiet: print nothing but errors.
+    """
+    from rich.console import Console
+
+    from jaxbandit.studies.score_log import score_candidates
+
+    score_candidates(
+        model,
+        candidates,
+        out,
+        context=context,
+        alpha=alpha,
+        drop_missing=drop_missing,
+        console=Console(quiet=quiet, highlight=False),
+    )
 
 
 def info() -> None:

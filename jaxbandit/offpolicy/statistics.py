@@ -127,7 +127,9 @@ def _stream(log: BanditLog, tasks: int, dtype: np.dtype) -> TaskStatistics:
 
     def chunk_sums(start: int) -> np.ndarray:
         part = slice(start, start + length)
-        return _chunk_sums(task[part], feature[part], reward[part], tasks, rows, length, dtype)
+        # A precision that is chosen for a while is so in the thread that chose it alone.
+        with jax.enable_x64(dtype == np.float64):
+            return _chunk_sums(task[part], feature[part], reward[part], tasks, rows, length, dtype)
 
     total = np.zeros((tasks, (d + 1) ** 2), dtype)
     # Merged in order whatever the number of threads, so the bits do not depend on it.

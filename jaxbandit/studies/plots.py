@@ -16,6 +16,12 @@ COLOUR = {
     "OtO": "#D55E00",
 }
 _MARKER = {"HierOPO": "o", "FlatOPO": "s", "OracleOPO": "^"}
+_RATINGS_MARKER = {
+    "HierOPO": "o",
+    "FlatOPO": "s",
+    "FlatOPO, told of past users": "D",
+    "least squares": "x",
+}
 _LINE = {"UCB": "-", "LCB": "--", "OtO": "-"}
 
 
@@ -46,6 +52,45 @@ def hieropo_figure3(table: pl.DataFrame) -> Figure:
     axis.set_ylabel("suboptimality (stars)")
     axis.legend(frameon=False)
     _caption(figure, table)
+    return figure
+
+
+def movielens_ratings(table: pl.DataFrame) -> Figure:
+    """Errors of predicted ratings: all, and once more those near the best."""
+    figure = Figure(figsize=(9, 3.8), layout="constrained")
+    for axis, near in zip(figure.subplots(1, 2), (False, True), strict=True):
+        for policy, marker in _RATINGS_MARKER.items():
+            part = table.filter(pl.col("policy") == policy)
+            if near and policy in ("FlatOPO", "least squares"):
+                continue
+            at, mean, sem = (part[c].to_numpy() for c in ("logged", "rmse_mean", "rmse_sem"))
+            color = COLOUR.get(policy, "0.4" if policy == "least squares" else "#56B4E9")
+            axis.errorbar(at, mean, 2 * sem, color=color, marker=marker, capsize=2, label=policy)
+        axis.set_xlabel("ratings logged a user")
+        axis.grid(alpha=0.25)
+        axis.legend(frameon=False)
+        if not near:
+            axis.set_yscale("log")
+            axis.set_ylabel("RMSE of held-out ratings (stars)")
+    _caption(figure, table, "± 2 standard errors over random splits of the users")
+    return figure
+
+
+def fit_consistency(table: pl.DataFrame) -> Figure:
+    """Errors of fitted parameters, with the standard errors that fits report as lines."""
+    figure = Figure(figsize=(6, 4.2), layout="constrained")
+    axis = figure.subplots()
+    for (name,), part in table.group_by("parameter", maintain_order=True):
+        at, error, said = (part[c].to_numpy() for c in ("tasks", "error_rms", "standard_error_rms"))
+        (points,) = axis.plot(at, error, "o", label=name)
+        axis.plot(at, said, color=points.get_color())
+    axis.set_xscale("log")
+    axis.set_yscale("log")
+    axis.set_xlabel("tasks")
+    axis.set_ylabel("error (root mean square)")
+    axis.grid(alpha=0.25)
+    axis.legend(frameon=False)
+    _caption(figure, table, "none; lines: standard errors that the fits report")
     return figure
 
 

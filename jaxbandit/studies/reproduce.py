@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -18,6 +17,7 @@ from jaxbandit import tiles
 from jaxbandit.checks import InputError, check_count
 from jaxbandit.studies import provenance
 from jaxbandit.studies.figures import FigureResult, Reporter, Settings, registry
+from jaxbandit.studies.files import whole
 
 
 def reproduce_figures(
@@ -85,12 +85,12 @@ def write_result(name: str, figure: FigureResult, settings: Any, out: Path, seco
         OSError: `out` cannot be written.
     """
     csv, png, record = (out / f"{name}.{ending}" for ending in ("csv", "png", "json"))
-    with _whole(csv) as path:
+    with whole(csv) as path:
         figure.table.write_csv(path)
     if figure.markdown is not None:
-        with _whole(out / f"{name}.md") as path:
+        with whole(out / f"{name}.md") as path:
             path.write_text(figure.markdown)
-    with _whole(png) as path:
+    with whole(png) as path:
         figure.picture.savefig(path, dpi=160, format="png")
     entry = {
         "figure": name,
@@ -100,16 +100,6 @@ def write_result(name: str, figure: FigureResult, settings: Any, out: Path, seco
         "seconds": round(seconds, 2),
         **provenance.record(),
     }
-    with _whole(record) as path:
+    with whole(record) as path:
         path.write_text(json.dumps(entry, indent=2, default=str) + "\n")
     return ".csv, .png, .json" + (", .md" if figure.markdown is not None else "")
-
-
-@contextmanager
-def _whole(path: Path) -> Iterator[Path]:
-    part = path.with_name(f".{path.name}.part")
-    try:
-        yield part
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)

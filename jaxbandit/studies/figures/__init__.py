@@ -65,11 +65,20 @@ class Entry(NamedTuple):
 
 def registry() -> dict[str, Entry]:
     """Every figure by its command-line name, in the papers' order."""
-    from jaxbandit.studies.figures import hieropo, oto, oto_bounds, oto_tables
+    from jaxbandit.studies.figures import (
+        fit_consistency,
+        hieropo,
+        movielens_ratings,
+        oto,
+        oto_bounds,
+        oto_tables,
+    )
 
     return {
         "hieropo-fig2": Entry(hieropo.figure2, needs_data=False),
         "hieropo-fig3": Entry(hieropo.figure3, needs_data=True),
+        "fit-consistency": Entry(fit_consistency.figure, needs_data=False),
+        "movielens-ratings": Entry(movielens_ratings.held_out_ratings, needs_data=True),
         "oto-fig1": Entry(oto_bounds.figure1, needs_data=False),
         "oto-fig2": Entry(oto_bounds.figure2, needs_data=False),
         "oto-tables": Entry(oto_tables.tables, needs_data=False),

@@ -1,0 +1,265 @@
+r"""How good is what was learned: predictions of held-out records, and values of policies.
+
+The value of a policy $\pi$ is its mean reward on the contexts of the log. The log's own actions
+were drawn with known probabilities (propensities) $p_i$; $w_i = \pi(a_i \mid x_i) / p_i$.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+from jax.scipy.special import ndtri
+from jax.typing import ArrayLike
+from jaxtyping import Float
+
+from jaxbandit import checks, linalg
+from jaxbandit.checks import InputError
+from jaxbandit.offpolicy.model import BanditLog, Gaussian
+
+
+class Prediction(NamedTuple):
+    """Predictive distributions of rewards, Gaussian."""
+
+    mean: Float[Array, " records"]
+    std: Float[Array, " records"]
+    """With the noise of the reward itself."""
+
+
+class HeldOutScore(NamedTuple):
+    """How well predictions fit rewards that they did not see."""
+
+    rmse: Float[Array, ""]
+    """Root mean squared error, in reward units."""
+    log_density: Float[Array, ""]
+    """Mean log predictive density of a record, in nats."""
+    coverage: Float[Array, " levels"]
+    """Share of rewards within the central predictive intervals of the asked levels."""
+
+
+class PolicyValue(NamedTuple):
+    """An estimate of a policy's value, and of what it gains on the logging policy."""
+
+    value: Float[Array, ""]
+    """Mean reward."""
+    std_error: Float[Array, ""]
+    low: Float[Array, ""]
+    high: Float[Array, ""]
+    gain: Float[Array, ""]
+    """Value minus the mean reward of the log; its error counts that both come from one log."""
+    gain_std_error: Float[Array, ""]
+    gain_low: Float[Array, ""]
+    gain_high: Float[Array, ""]
+    effective_sample_size: Float[Array, ""]
+    """Records that the estimate rests on, $(\\sum w)^2 / \\sum w^2$."""
+
+
+def predict(posteriors: Gaussian, log: BanditLog, noise_std: ArrayLike) -> Prediction:
+    r"""Predictive distribution of each record's reward, $N(\phi' m_s, \phi' C_s \phi + \sigma^2)$.
+
+    Args:
+        posteriors: mean [tasks, features] and cov [tasks, features, features].
+        log: task [records] and feature [records, features]; rewards play no role.
+        noise_std: [].
+
+    Raises:
+        InputError: shapes disagree.
+    """
+    feature = jnp.asarray(log.feature)
+    d = posteriors.mean.shape[-1]
+    checks.check_shape("log.feature", feature, (None, d), "[records, features]")
+    checks.check_shape("log.task", log.task, feature.shape[:1], "[records]")
+    return _predict(posteriors, jnp.asarray(log.task), feature, jnp.asarray(noise_std, float))
+
+
+def score_held_out(
+    prediction: Prediction,
+    reward: Float[ArrayLike, " records"],
+    levels: Sequence[float] | Array = (0.5, 0.9),
+) -> HeldOutScore:
+    """Error, log density and calibration of predictions, on rewards that they did not see.
+
+    Args:
+        prediction: of each record.
+        reward: [records].
+        levels: [levels], of the intervals whose coverage is asked; a calibrated prediction covers
+            as much as the level says.
+
+    Raises:
+        InputError: shapes disagree, a level outside (0, 1).
+
+    >>> import jax.numpy as jnp, jaxbandit as jb
+    >>> prediction = jb.Prediction(mean=jnp.zeros(4), std=jnp.ones(4))
+    >>> score = jb.score_held_out(prediction, [0.1, -0.3, 1.0, 2.0], levels=[0.5])
+    >>> round(float(score.rmse), 3), score.coverage.tolist()
+    (1.129, [0.5])
+    """
+    checks.check_probability("levels", levels)
+    reward = jnp.asarray(reward, float)
+    checks.check_shape("reward", reward, prediction.mean.shape, "[records]")
+    return _score(prediction, reward, jnp.atleast_1d(jnp.asarray(levels, float)))
+
+
+def ips_value(
+    reward: Float[ArrayLike, " records"],
+    propensity: Float[ArrayLike, " records"],
+    target: Float[ArrayLike, " records"],
+    level: float = 0.95,
+) -> PolicyValue:
+    r"""Value by inverse propensity scores, $\frac1n \sum_i w_i r_i$: unbiased.
+
+    Args:
+        reward: [records].
+        propensity: [records], probability with which the logging policy took the logged action.
+        target: [records], probability with which the policy to be valued takes it; 0 or 1 for a
+            deterministic one.
+        level: of the intervals, by the central limit theorem.
+
+    Raises:
+        InputError: shapes disagree, a propensity outside (0, 1], a target outside [0, 1].
+
+    Source:
+        Horvitz and Thompson 1952; Li et al. 2011.
+
+    >>> import jaxbandit as jb
+    >>> value = jb.ips_value([1.0, 0.0, 1.0, 0.0], [0.5] * 4, target=[1.0, 0.0, 1.0, 0.0])
+    >>> float(value.value), float(value.gain)
+    (1.0, 0.5)
+    """
+    reward, weight = _weights(reward, propensity, target, level)
+    return _value(weight * reward, reward, weight, level)
+
+
+def snips_value(
+    reward: Float[ArrayLike, " records"],
+    propensity: Float[ArrayLike, " records"],
+    target: Float[ArrayLike, " records"],
+    level: float = 0.95,
+) -> PolicyValue:
+    r"""Value by self-normalised inverse propensity scores, $\sum w_i r_i / \sum w_i$.
+
+    Biased by the order of 1/n, never outside the rewards' range, and mostly of less variance than
+    `ips_value`. Standard errors by the delta method: those of the mean of
+    $v + w_i (r_i - v) / \bar w$.
+
+    Args:
+        reward: [records].
+        propensity: [records], probability with which the logging policy took the logged action.
+        target: [records], probability with which the policy to be valued takes it.
+        level: of the intervals.
+
+    Returns:
+        PolicyValue, all NaN where the policy takes none of the logged actions.
+
+    Raises:
+        InputError: as `ips_value`.
+
+    Source:
+        Swaminathan and Joachims 2015.
+    """
+    reward, weight = _weights(reward, propensity, target, level)
+    value = jnp.sum(weight * reward) / jnp.sum(weight)
+    terms = value + weight * (reward - value) / jnp.mean(weight)
+    return _value(terms, reward, weight, level)
+
+
+def doubly_robust_value(
+    reward: Float[ArrayLike, " records"],
+    propensity: Float[ArrayLike, " records"],
+    target: Float[ArrayLike, " records"],
+    predicted: Float[ArrayLike, " records"],
+    predicted_target: Float[ArrayLike, " records"],
+    level: float = 0.95,
+) -> PolicyValue:
+    r"""Value by predictions, corrected by inverse propensity scores of their errors.
+
+    $\frac1n \sum_i \hat q(x_i, \pi) + w_i (r_i - \hat q(x_i, a_i))$: unbiased whatever the
+    predictions, provided that they were not learned from these records.
+
+    Args:
+        reward: [records].
+        propensity: [records], probability with which the logging policy took the logged action.
+        target: [records], probability with which the policy to be valued takes it.
+        predicted: [records], predicted reward of the logged action.
+        predicted_target: [records], predicted reward of the policy to be valued, in expectation
+            over its actions.
+        level: of the intervals.
+
+    Raises:
+        InputError: as `ips_value`; a prediction that is not finite.
+
+    Source:
+        Dudík, Langford and Li 2011.
+    """
+    reward, weight = _weights(reward, propensity, target, level)
+    for name, value in (("predicted", predicted), ("predicted_target", predicted_target)):
+        checks.check_shape(name, value, reward.shape, "[records]")
+        checks.check_finite(name, value)
+    rest = reward - jnp.asarray(predicted, float)
+    return _value(jnp.asarray(predicted_target, float) + weight * rest, reward, weight, level)
+
+
+# The same, on checked arguments.
+
+
+@jax.jit
+def _predict(posteriors: Gaussian, task: Array, feature: Array, noise_std: Array) -> Prediction:
+    variance = linalg.quadratic_form(posteriors.cov[task], feature)
+    return Prediction(
+        linalg.inner(feature, posteriors.mean[task]),
+        jnp.sqrt(jnp.maximum(variance, 0) + noise_std**2),
+    )
+
+
+@jax.jit
+def _score(prediction: Prediction, reward: Array, levels: Array) -> HeldOutScore:
+    off = reward - prediction.mean
+    standard = jnp.abs(off / prediction.std)
+    density = -0.5 * (standard**2 + jnp.log(2 * jnp.pi * prediction.std**2))
+    within = standard <= ndtri(0.5 + 0.5 * levels)[:, None]
+    return HeldOutScore(jnp.sqrt(jnp.mean(off**2)), jnp.mean(density), jnp.mean(within, axis=1))
+
+
+def _weights(
+    reward: ArrayLike, propensity: ArrayLike, target: ArrayLike, level: float
+) -> tuple[Array, Array]:
+    checks.check_shape("reward", reward, (None,), "[records]")
+    n = np.shape(reward)
+    if n[0] < 2:
+        raise InputError(f"reward must have at least two records, has {n[0]}")
+    checks.check_shape("propensity", propensity, n, "[records]")
+    checks.check_shape("target", target, n, "[records]")
+    checks.check_finite("reward", reward)
+    checks.check_probability("level", level)
+    for name, value, least in (("propensity", propensity, "("), ("target", target, "[")):
+        if not checks.is_concrete(value):
+            continue
+        array = np.asarray(value)
+        good = (array <= 1) & ((array > 0) if least == "(" else (array >= 0))
+        if not np.all(good):
+            where = int(np.argmin(good))
+            raise InputError(
+                f"{name} must lie in {least}0, 1], was {array[where]} at record {where}; it is a "
+                "probability of the logged action"
+            )
+    return jnp.asarray(reward, float), jnp.asarray(target, float) / jnp.asarray(propensity, float)
+
+
+@jax.jit
+def _value(terms: Array, reward: Array, weight: Array, level: ArrayLike) -> PolicyValue:
+    """The mean of `terms`, and of what they add to the rewards, with intervals."""
+    width = ndtri(0.5 + 0.5 * jnp.asarray(level, float))
+
+    def interval(terms: Array) -> tuple[Array, Array, Array, Array]:
+        mean = jnp.mean(terms)
+        error = jnp.std(terms, ddof=1) / jnp.sqrt(len(terms))
+        return mean, error, mean - width * error, mean + width * error
+
+    total = jnp.sum(weight)
+    return PolicyValue(
+        *interval(terms), *interval(terms - reward), total**2 / jnp.sum(jax.lax.square(weight))
+    )

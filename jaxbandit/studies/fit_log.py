@@ -1,0 +1,345 @@
+"""From a file of records to a model: `jaxbandit fit` and `jaxbandit update`."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import polars as pl
+from rich.console import Console
+
+from jaxbandit.checks import InputError
+from jaxbandit.datasets.log_file import BATCH, Batch, LogFile
+from jaxbandit.offpolicy.covariance_structure import Structure
+from jaxbandit.offpolicy.empirical_bayes import FittedHierarchy, dependent_feature, fit_hierarchy
+from jaxbandit.offpolicy.evaluation import HeldOutScore, predict, score_held_out
+from jaxbandit.offpolicy.model import BanditLog, Gaussian, HierarchicalGaussian, TaskStatistics
+from jaxbandit.offpolicy.posterior import new_task_posterior, task_posteriors
+from jaxbandit.offpolicy.statistics import empty_statistics, task_statistics
+from jaxbandit.studies.log_model import LogColumns, LogModel, load_model, save_model
+
+LEVELS = (0.5, 0.9)
+"""Of the predictive intervals whose coverage is reported."""
+
+
+class Gathered(NamedTuple):
+    """A log, read."""
+
+    task_names: list[str]
+    stats: TaskStatistics
+    held_out: BanditLog
+    """Records left out of the statistics."""
+    dropped: int
+
+
+def fit_log(
+    log: Path,
+    columns: LogColumns,
+    out: Path,
+    *,
+    covariance: Structure,
+    hyper: Literal["diffuse", "fixed"],
+    held_out: float,
+    restarts: int,
+    seed: int,
+    drop_missing: bool,
+    console: Console,
+) -> None:
+    """Fit a hierarchy to a log and write the model.
+
+    Args:
+        log: CSV or Parquet file.
+        columns: what its columns are.
+        out: the model's file.
+        covariance: structure of the task covariance.
+        hyper: what the hyper-prior is, `fit_hierarchy`.
+        held_out: share of the records that a first fit does without, to be judged on them.
+        restarts: further starts of the fit.
+        seed: of the choice of held-out records, and of restarts.
+        drop_missing: leave out records with missing values.
+        console: where to report.
+
+    Raises:
+        InputError: options, the file or its records cannot be used.
+        OSError: a file cannot be read or written.
+    """
+    if not 0 <= held_out < 1:
+        raise InputError(f"held_out must lie in [0, 1), was {held_out}")
+    started = time.monotonic()
+    file = LogFile(log)
+    columns = _check_columns(file, columns)
+    with jax.enable_x64(True):
+        gathered = gather(file, columns, [], drop_missing, held_out, seed)
+        _check_log(log, columns, gathered.stats)
+        _report_read(console, gathered, time.monotonic() - started)
+
+        def fit(stats: TaskStatistics) -> FittedHierarchy:
+            return fit_hierarchy(
+                stats, covariance=covariance, hyper_cov=hyper, restarts=restarts, seed=seed
+            )
+
+        stats, scores = gathered.stats, {}
+        if len(gathered.held_out.reward):
+            scores = judge(fit(stats), stats, gathered.held_out)
+            _report_scores(console, scores, len(gathered.held_out.reward))
+            kept_out = task_statistics(gathered.held_out, len(gathered.task_names))
+            stats = jax.tree.map(jnp.add, stats, kept_out)
+        fitted = fit(stats)
+    _report_fit(console, columns, fitted)
+    facts = _facts(fitted) | {"dropped": gathered.dropped, "held_out": _plain(scores)}
+    model = HierarchicalGaussian(*fitted)
+    save_model(LogModel(columns, gathered.task_names, stats, model, facts), out)
+    console.print(
+        f"  {time.monotonic() - started:.1f} s; wrote {out}", markup=False, soft_wrap=True
+    )
+
+
+def update_model(
+    model: Path, log: Path, out: Path, *, drop_missing: bool, console: Console
+) -> None:
+    """Add a log's records to a model; the hierarchy stays, posteriors are those of all records.
+
+    Raises:
+        InputError: the model, the file or its records cannot be used.
+        OSError: a file cannot be read or written.
+    """
+    learned = load_model(model)
+    file = LogFile(log)
+    _require(file, learned.columns)
+    with jax.enable_x64(True):
+        new = gather(file, learned.columns, learned.task_names, drop_missing)
+        stats = jax.tree.map(jnp.add, new.stats, _padded(learned.stats, len(new.task_names)))
+    _report_read(console, new, None)
+    save_model(learned._replace(task_names=new.task_names, stats=stats), out)
+    added = len(new.task_names) - len(learned.task_names)
+    console.print(f"  {added} new tasks; wrote {out}", markup=False, soft_wrap=True)
+
+
+def gather(
+    file: LogFile,
+    columns: LogColumns,
+    known_tasks: Sequence[str],
+    drop_missing: bool,
+    held_out: float = 0.0,
+    seed: int = 0,
+) -> Gathered:
+    """Sums of a log over tasks, and a random share of its records kept out of them.
+
+    Args:
+        file: the log.
+        columns: what its columns are.
+        known_tasks: names that have a number already; new ones follow in order of appearance.
+        drop_missing: leave out records with missing values.
+        held_out: share of the records to keep out.
+        seed: of their choice.
+    """
+    index = {name: number for number, name in enumerate(known_tasks)}
+    rng = np.random.default_rng(seed)
+    d = len(columns.feature_names)
+    total = empty_statistics(len(index), d)
+    waiting: list[BanditLog] = []
+    kept_out: list[BanditLog] = []
+    dropped = 0
+
+    def summed(total: TaskStatistics) -> TaskStatistics:
+        log = _joined(waiting, d)
+        waiting.clear()
+        total = _padded(total, len(index))
+        if not len(log.task):
+            return total
+        return jax.tree.map(jnp.add, total, task_statistics(log, len(index)))
+
+    numbers, names = [*columns.features, columns.reward], [columns.task]
+    names += [columns.one_hot] if columns.one_hot else []
+    for batch in file.batches(numbers, names, drop_missing=drop_missing):
+        dropped += batch.dropped
+        if not len(batch.frame):
+            continue
+        task = number_tasks(batch.frame[columns.task], index, grow=True)
+        reward = batch.frame[columns.reward].to_numpy()
+        log = BanditLog(task, features(file, columns, batch), reward)
+        if held_out:
+            out = rng.random(len(task)) < held_out
+            kept_out.append(BanditLog(*(part[out] for part in log)))
+            log = BanditLog(*(part[~out] for part in log))
+        waiting.append(log)
+        # Every sum costs a pass over all tasks, so many tasks want many records at once.
+        if sum(len(log.task) for log in waiting) >= max(BATCH, 16 * len(index)):
+            total = summed(total)
+    total = summed(total)
+    if not np.any(total.count):
+        raise InputError(f"{file.path}: no records are left ({dropped} dropped)")
+    return Gathered(list(index), total, _joined(kept_out, d), dropped)
+
+
+def _joined(logs: list[BanditLog], features: int) -> BanditLog:
+    nothing = BanditLog(np.zeros(0, np.int32), np.zeros((0, features)), np.zeros(0))
+    return BanditLog(*(np.concatenate(parts) for parts in zip(nothing, *logs, strict=True)))
+
+
+def number_tasks(names: pl.Series, index: dict[str, int], *, grow: bool) -> np.ndarray:
+    """Numbers of tasks; a name that has none gets the next, or -1 where `grow` is false."""
+    distinct = names.unique(maintain_order=True)
+    numbers = [
+        index.setdefault(name, len(index)) if grow else index.get(name, -1)
+        for name in distinct.to_list()
+    ]
+    return names.replace_strict(distinct, numbers, return_dtype=pl.Int32).to_numpy()
+
+
+def features(file: LogFile, columns: LogColumns, batch: Batch) -> np.ndarray:
+    """[records, features], those of the one-hot column last."""
+    matrix = batch.frame.select(columns.features).to_numpy()
+    if columns.one_hot is None:
+        return matrix
+    values = columns.one_hot_values
+    numbers = {value: number for number, value in enumerate(values)}
+    index = number_tasks(batch.frame[columns.one_hot], numbers, grow=False)
+    if np.any(index < 0):
+        where = int(np.argmax(index < 0))
+        raise InputError(
+            f"{file.place(batch.record[where])}: column {columns.one_hot!r} holds "
+            f"{batch.frame[columns.one_hot][where]!r}, which the model does not know; it knows "
+            f"{', '.join(values[:10])}"
+        )
+    return np.column_stack([matrix, np.eye(len(values))[index]])
+
+
+def judge(
+    model: HierarchicalGaussian, stats: TaskStatistics, held_out: BanditLog
+) -> dict[str, HeldOutScore]:
+    """Scores on held-out records: of each task's posterior, and of one prediction for all tasks."""
+    pooled = new_task_posterior(model, stats)
+    everyone = held_out._replace(task=np.zeros(len(held_out.task), np.int32))
+    candidates = {
+        "each task's posterior": (task_posteriors(model, stats), held_out),
+        "one for all tasks": (Gaussian(pooled.mean[None], pooled.cov[None]), everyone),
+    }
+    return {
+        name: score_held_out(predict(posterior, log, model.noise_std), log.reward, LEVELS)
+        for name, (posterior, log) in candidates.items()
+    }
+
+
+# What a log must have.
+
+
+def _check_columns(file: LogFile, columns: LogColumns) -> LogColumns:
+    """The columns, with the one-hot column's values looked up."""
+    used = [columns.task, columns.reward, *columns.features]
+    used += [columns.one_hot] if columns.one_hot else []
+    twice = sorted({name for name in used if used.count(name) > 1})
+    if twice:
+        raise InputError(
+            f"column {twice[0]!r} is named twice; task, features, reward and one-hot must be "
+            "different columns"
+        )
+    if not columns.features and columns.one_hot is None:
+        raise InputError("features: name at least one column, or a column for one-hot")
+    _require(file, columns)
+    if columns.one_hot is None:
+        return columns
+    values = tuple(file.values(columns.one_hot))
+    return LogColumns(columns.task, columns.features, columns.reward, columns.one_hot, values)
+
+
+def _require(file: LogFile, columns: LogColumns) -> None:
+    file.require("task", [columns.task])
+    file.require("features", columns.features)
+    file.require("reward", [columns.reward])
+    file.require("one-hot", [columns.one_hot] if columns.one_hot else [])
+
+
+def _check_log(log: Path, columns: LogColumns, stats: TaskStatistics) -> None:
+    dependent = dependent_feature(np.sum(np.asarray(stats.gram), axis=0), 1e-10)
+    if dependent is not None:
+        raise InputError(
+            f"{log}: feature {columns.feature_names[dependent]!r} is always zero or a linear "
+            "combination of those before it (a constant and all values of a one-hot column are); "
+            "leave it out of --features"
+        )
+
+
+def _padded(stats: TaskStatistics, tasks: int) -> TaskStatistics:
+    """With so many tasks, those that are new without records."""
+    more = tasks - len(stats.count)
+    if not more:
+        return stats
+    zeros = empty_statistics(more, stats.moment.shape[1])
+    return jax.tree.map(lambda *pair: jnp.concatenate(pair), stats, zeros)
+
+
+# What is reported.
+
+
+def _report_read(console: Console, gathered: Gathered, seconds: float | None) -> None:
+    records = int(np.sum(gathered.stats.count)) + len(gathered.held_out.reward)
+    lost = f", {gathered.dropped:,} with missing values dropped" if gathered.dropped else ""
+    took = "" if seconds is None else f"; {seconds:.1f} s"
+    console.print(
+        f"  read {records:,} records of {len(gathered.task_names):,} tasks{lost}{took}",
+        markup=False,
+        soft_wrap=True,
+    )
+
+
+def _report_scores(console: Console, scores: dict[str, HeldOutScore], records: int) -> None:
+    console.print(f"  on {records:,} held-out records:")
+    for name, score in scores.items():
+        covered = ", ".join(
+            f"{100 * float(share):.1f} % in {100 * level:.0f} % intervals"
+            for level, share in zip(LEVELS, score.coverage, strict=True)
+        )
+        console.print(
+            f"    {name}: RMSE {float(score.rmse):.4g}, log density "
+            f"{float(score.log_density):.4f} a record, {covered}",
+            markup=False,
+            soft_wrap=True,
+        )
+
+
+def _report_fit(console: Console, columns: LogColumns, fitted: FittedHierarchy) -> None:
+    report = fitted.report
+    if report is None:
+        return
+    error = report.standard_error
+    spread = np.sqrt(np.diagonal(np.asarray(fitted.task_cov)))
+    width = max(map(len, columns.feature_names))
+    console.print(f"  {'feature':<{width}}  mean of tasks  (+-)      spread of tasks")
+    for k, name in enumerate(columns.feature_names):
+        console.print(
+            f"  {name:<{width}}  {float(fitted.hyper_mean[k]):<13.4g}  "
+            f"{error.hyper_mean[k]:<8.2g}  {spread[k]:.4g}",
+            markup=False,
+            soft_wrap=True,
+        )
+    state = "converged" if report.converged else "NOT converged"
+    floors = f"; on the floor: {', '.join(report.on_floor)}" if report.on_floor else ""
+    console.print(
+        f"  noise {float(fitted.noise_std):.4g} +- {float(error.noise_std):.2g}; log-likelihood "
+        f"{report.log_likelihood:.2f}; {state} after {report.iterations} passes{floors}",
+        markup=False,
+        soft_wrap=True,
+    )
+
+
+def _facts(fitted: FittedHierarchy) -> dict[str, Any]:
+    report = fitted.report
+    if report is None:
+        return {}
+    plain = report._asdict() | {"standard_error": _plain(report.standard_error._asdict())}
+    return {"fit": plain}
+
+
+def _plain(tree: Any) -> Any:
+    """Dictionaries and lists of Python's numbers."""
+    if hasattr(tree, "_asdict"):
+        tree = tree._asdict()
+    if isinstance(tree, dict):
+        return {name: _plain(value) for name, value in tree.items()}
+    return np.asarray(tree).tolist()

@@ -1,0 +1,182 @@
+"""Values of policies and scores of predictions, against loops and simulations."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy import stats as scipy_stats
+
+import jaxbandit as jb
+from jaxbandit.datasets.obp_feedback import from_obp, obp_action_dist, to_obp
+from tests.messages import assert_refused
+
+MEAN = np.array([0.2, 0.5, 0.9])
+LOGGING = np.array([0.5, 0.3, 0.2])
+POLICY = np.array([0.1, 0.2, 0.7])
+
+
+def feedback(n=300, seed=0):
+    rng = np.random.default_rng(seed)
+    action = rng.choice(3, n, p=LOGGING)
+    reward = (rng.random(n) < MEAN[action]).astype(float)
+    predicted = np.array([0.3, 0.3, 0.7])
+    return {
+        "reward": reward,
+        "propensity": LOGGING[action],
+        "target": POLICY[action],
+        "predicted": predicted[action],
+        "predicted_target": np.full(n, predicted @ POLICY),
+    }
+
+
+def value_of(estimator, table, **more):
+    names = ("reward", "propensity", "target")
+    if estimator is jb.doubly_robust_value:
+        names = (*names, "predicted", "predicted_target")
+    return estimator(**{name: table[name] for name in names}, **more)
+
+
+def by_loop(estimator, table):
+    """Value and the terms whose mean's error it has."""
+    n = len(table["reward"])
+    rows = [{name: column[i] for name, column in table.items()} for i in range(n)]
+    weight = [row["target"] / row["propensity"] for row in rows]
+    if estimator is jb.doubly_robust_value:
+        terms = [
+            row["predicted_target"] + w * (row["reward"] - row["predicted"])
+            for row, w in zip(rows, weight, strict=True)
+        ]
+        return sum(terms) / n, terms
+    terms = [w * row["reward"] for row, w in zip(rows, weight, strict=True)]
+    if estimator is jb.ips_value:
+        return sum(terms) / n, terms
+    value = sum(terms) / sum(weight)
+    mean_weight = sum(weight) / n
+    return value, [
+        value + w * (row["reward"] - value) / mean_weight
+        for row, w in zip(rows, weight, strict=True)
+    ]
+
+
+ESTIMATORS = [jb.ips_value, jb.snips_value, jb.doubly_robust_value]
+
+
+@pytest.mark.parametrize("estimator", ESTIMATORS)
+def test_values_are_those_of_a_loop(estimator):
+    table = feedback()
+    ours = value_of(estimator, table, level=0.9)
+    value, terms = by_loop(estimator, table)
+    width = scipy_stats.norm.ppf(0.95)
+    for mean, error, low, high, own in (
+        (*ours[:4], np.array(terms)),
+        (*ours[4:8], np.array(terms) - table["reward"]),
+    ):
+        expected = np.std(own, ddof=1) / np.sqrt(len(own))
+        np.testing.assert_allclose(error, expected, rtol=1e-4)
+        np.testing.assert_allclose(
+            [low, high], np.mean(own) + np.array([-1, 1]) * width * expected, rtol=1e-4
+        )
+        np.testing.assert_allclose(mean, np.mean(own), rtol=1e-4)
+    np.testing.assert_allclose(ours.value, value, rtol=1e-5)
+    weight = table["target"] / table["propensity"]
+    np.testing.assert_allclose(
+        ours.effective_sample_size, weight.sum() ** 2 / (weight**2).sum(), rtol=1e-5
+    )
+
+
+@pytest.mark.parametrize("estimator", ESTIMATORS)
+def test_intervals_cover_the_value(estimator):
+    runs = 400
+    tables = [feedback(seed=[1, run]) for run in range(runs)]
+    stacked = {name: np.stack([table[name] for table in tables]) for name in tables[0]}
+    found = jax.vmap(lambda table: value_of(estimator, table))(stacked)
+    for low, high, truth in (
+        (found.low, found.high, MEAN @ POLICY),
+        (found.gain_low, found.gain_high, MEAN @ POLICY - MEAN @ LOGGING),
+    ):
+        covered = np.mean((np.asarray(low) <= truth) & (truth <= np.asarray(high)))
+        # 95 % of 400 within four standard errors, and a little for skewness.
+        assert 0.90 < covered < 0.99
+    off = np.mean(found.value) - MEAN @ POLICY
+    assert abs(off) < 4 * np.std(found.value) / np.sqrt(runs)
+
+
+def test_predictions_and_their_scores():
+    rng = np.random.default_rng(0)
+    cov = np.array([np.diag([0.5, 0.2]), np.diag([0.1, 0.4])])
+    gaussian = jb.Gaussian(jnp.asarray(rng.normal(size=(2, 2))), jnp.asarray(cov))
+    task, feature = rng.integers(0, 2, 50), rng.normal(size=(50, 2))
+    reward = rng.normal(size=50)
+    prediction = jb.predict(gaussian, jb.BanditLog(task, feature, None), 0.3)
+    score = jb.score_held_out(prediction, reward, [0.5, 0.8])
+    mean = np.array([x @ np.asarray(gaussian.mean)[s] for s, x in zip(task, feature, strict=True)])
+    std = np.sqrt([x @ cov[s] @ x + 0.09 for s, x in zip(task, feature, strict=True)])
+    np.testing.assert_allclose(prediction.mean, mean, rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(prediction.std, std, rtol=1e-5)
+    np.testing.assert_allclose(score.rmse, np.sqrt(np.mean((reward - mean) ** 2)), rtol=1e-5)
+    normal = scipy_stats.norm(mean, std)
+    np.testing.assert_allclose(score.log_density, np.mean(normal.logpdf(reward)), rtol=1e-5)
+    for level, covered in zip([0.5, 0.8], score.coverage, strict=True):
+        low, high = normal.interval(level)
+        assert float(covered) == pytest.approx(np.mean((low <= reward) & (reward <= high)))
+
+
+def obp_dictionary():
+    rng = np.random.default_rng(0)
+    return {
+        "n_rounds": 6,
+        "n_actions": 3,
+        "context": rng.normal(size=(6, 2)),
+        "action_context": rng.normal(size=(3, 4)),
+        "action": np.array([0, 2, 1, 1, 0, 2]),
+        "position": np.zeros(6, int),
+        "reward": rng.normal(size=6),
+        "pscore": np.full(6, 1 / 3),
+        "expected_reward": None,
+    }
+
+
+def test_obp_there_and_back():
+    source = obp_dictionary()
+    given = from_obp(source)
+    back = to_obp(given)
+    assert set(back) == set(source) - {"expected_reward"}
+    for name, value in back.items():
+        np.testing.assert_array_equal(value, source[name])
+    feature = given.features()
+    assert feature.shape == (6, 3, 8)
+    np.testing.assert_array_equal(
+        feature[4, 1], np.outer(source["context"][4], source["action_context"][1]).ravel()
+    )
+    bare = from_obp(source | {"action_context": None, "position": None})
+    np.testing.assert_array_equal(bare.action_context, np.eye(3))
+    dist = obp_action_dist(np.array([2, 0]), 3)
+    assert dist.tolist() == [[[0], [0], [1]], [[1], [0], [0]]]
+
+
+def ips(**changes):
+    table = {"reward": [0.0, 1.0], "propensity": [0.5, 0.5], "target": [1.0, 0.0]}
+    return lambda: jb.ips_value(**table | changes)
+
+
+def obp(**changes):
+    return lambda: from_obp(obp_dictionary() | changes)
+
+
+BAD = {
+    "no propensity": (ips(propensity=[0.5, 0.0]), r"propensity must lie in \(0, 1\], was 0.0 at"),
+    "target": (ips(target=[1.5, 0.0]), r"target must lie in \[0, 1\], was 1.5 at record 0"),
+    "lengths": (ips(target=[1.0]), "target must have shape"),
+    "one record": (ips(reward=[1.0]), "at least two records"),
+    "nan": (ips(reward=[np.nan, 1.0]), "reward must be finite"),
+    "level": (ips(level=1.0), "level must lie strictly between"),
+    "obp: missing": (obp(pscore=None), "feedback must have 'pscore'"),
+    "obp: action": (obp(action=np.full(6, 3)), r"feedback\['action'\] must lie below n_actions"),
+    "obp: pscore": (obp(pscore=np.zeros(6)), r"feedback\['pscore'\] must lie in \(0, 1\]"),
+    "obp: shape": (obp(reward=np.zeros(5)), r"feedback\['reward'\] must have shape"),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_refused(name):
+    assert_refused(*BAD[name])
