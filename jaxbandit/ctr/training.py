@@ -16,7 +16,8 @@ from jaxbandit.ctr.features import Features
 from jaxbandit.ctr.models import ClickModel
 
 LEARNING_RATE = 1e-3
-CHUNK = 8192
+# Rows that predictions are made for at once: what they need fits a core's cache.
+CHUNK = 512
 
 Model = TypeVar("Model", bound=ClickModel)
 
@@ -48,9 +49,16 @@ def train(
             f"click must have zeros and ones to train on, had {int(np.sum(click))} ones in {rows} "
             "rows; give more rows"
         )
-    trained, loss = _train(
-        model, jax.tree.map(jnp.asarray, features), jnp.asarray(click, float), key, batch, epochs
+    # Shuffled out here: models of one structure and number of rows share a program.
+    order = jnp.stack(
+        [jax.random.permutation(each, rows) for each in jax.random.split(key, epochs)]
     )
+    steps = -(-rows // batch)
+    place = np.arange(steps * batch)
+    index = order[:, place % rows].reshape(epochs * steps, batch)
+    used = np.tile((place < rows).reshape(steps, batch), (epochs, 1))
+    arrays = jax.tree.map(jnp.asarray, features), jnp.asarray(click, float)
+    trained, loss = _train(model, *arrays, index, used)
     if not np.isfinite(loss):
         raise InputError("features must be finite: training met a loss that is not")
     return trained
@@ -58,34 +66,38 @@ def train(
 
 @eqx.filter_jit
 def _train(
-    model: Any, features: Features, click: Array, key: Array, batch: int, epochs: int
+    model: Any, features: Features, click: Array, index: Array, used: np.ndarray
 ) -> tuple[Any, Array]:
     parameters, structure = eqx.partition(model, eqx.is_inexact_array)
     optimizer = optax.adam(LEARNING_RATE)
-    rows = click.shape[0]
-    steps = -(-rows // batch)
 
-    def loss(parameters: Any, index: Array, used: Array) -> Array:
-        model = eqx.combine(parameters, structure)
-        logit = jax.vmap(model)(jax.tree.map(lambda x: x[index], features))
-        each = optax.sigmoid_binary_cross_entropy(logit, click[index])
-        return jnp.sum(jnp.where(used, each, 0)) + model.penalty()
-
-    def step(carry: Any, rows_of_batch: tuple[Array, Array]) -> tuple[Any, Array]:
+    def step(carry: Any, batch: tuple[Array, Array]) -> tuple[Any, Array]:
         parameters, state = carry
-        value, gradient = jax.value_and_grad(loss)(parameters, *rows_of_batch)
+        row, valid = batch
+        chosen = jax.tree.map(lambda x: x[row], features), click[row], valid
+        value, gradient = jax.value_and_grad(batch_loss)(parameters, structure, *chosen)
         update, state = optimizer.update(gradient, state)
         return (optax.apply_updates(parameters, update), state), value
 
-    def epoch(carry: Any, key: Array) -> tuple[Any, Array]:
-        order = jax.random.permutation(key, rows)
-        place = jnp.arange(steps * batch)
-        index = order[place % rows].reshape(steps, batch)
-        return lax.scan(step, carry, (index, (place < rows).reshape(steps, batch)))
-
-    carry = parameters, optimizer.init(parameters)
-    (parameters, _), values = lax.scan(epoch, carry, jax.random.split(key, epochs))
+    start = parameters, optimizer.init(parameters)
+    (parameters, _), values = lax.scan(step, start, (index, used))
     return eqx.combine(parameters, structure), jnp.sum(values)
+
+
+def batch_loss(
+    parameters: Any, structure: Any, features: Features, click: Array, valid: Array
+) -> Array:
+    """Cross-entropy summed over a batch's valid rows, plus the model's penalty.
+
+    Args:
+        parameters, structure: the model, as `equinox.partition` splits it.
+        features: leaves [batch, ...].
+        click: [batch].
+        valid: [batch], False for rows that only fill the batch.
+    """
+    model = eqx.combine(parameters, structure)
+    each = optax.sigmoid_binary_cross_entropy(jax.vmap(model)(features), click)
+    return jnp.sum(jnp.where(valid, each, 0)) + model.penalty()
 
 
 def predict(model: ClickModel, features: Features) -> np.ndarray:
