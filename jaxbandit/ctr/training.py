@@ -56,7 +56,7 @@ def train(
     steps = -(-rows // batch)
     place = np.arange(steps * batch)
     index = order[:, place % rows].reshape(epochs * steps, batch)
-    used = np.tile((place < rows).reshape(steps, batch), (epochs, 1))
+    used = jnp.asarray(np.tile((place < rows).reshape(steps, batch), (epochs, 1)))
     arrays = jax.tree.map(jnp.asarray, features), jnp.asarray(click, float)
     trained, loss = _train(model, *arrays, index, used)
     if not np.isfinite(loss):
@@ -66,7 +66,7 @@ def train(
 
 @eqx.filter_jit
 def _train(
-    model: Any, features: Features, click: Array, index: Array, used: np.ndarray
+    model: Any, features: Features, click: Array, index: Array, used: Array
 ) -> tuple[Any, Array]:
     parameters, structure = eqx.partition(model, eqx.is_inexact_array)
     optimizer = optax.adam(LEARNING_RATE)

@@ -11,7 +11,7 @@ import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, NamedTuple
+from typing import IO, Any, NamedTuple
 
 import numpy as np
 import polars as pl
@@ -131,7 +131,7 @@ def _text(source: Path, magic: bytes, size: int) -> Iterator[_Block]:
 
 
 @contextmanager
-def _unpacked(source: Path, packed: IO[bytes], magic: bytes) -> Iterator[IO[bytes]]:
+def _unpacked(source: Path, packed: IO[bytes], magic: bytes) -> Iterator[Any]:
     if magic[:2] == b"\x1f\x8b":
         with gzip.open(packed) as file:
             yield file

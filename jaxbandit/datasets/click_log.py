@@ -64,7 +64,8 @@ def click_log(table: pl.DataFrame, probability: np.ndarray | None = None) -> Cli
 
 def rows(log: ClickLog, index: np.ndarray | slice) -> ClickLog:
     """Some of a log's rows."""
-    return ClickLog(*(None if field is None else field[index] for field in log))
+    known = None if log.probability is None else log.probability[index]
+    return ClickLog(log.click[index], log.category[index], log.day[index], known)
 
 
 def _number(column: pl.Series) -> np.ndarray:

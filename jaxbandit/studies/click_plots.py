@@ -15,7 +15,7 @@ _ALPHA_LINES = ("-", "--", "-.", ":")
 def totals(table: pl.DataFrame, source: str) -> Figure:
     """Box plots of total reward, a panel a horizon."""
     horizons = table["horizon"].unique().sort()
-    figure = Figure(figsize=(11, 4.4), layout="constrained")
+    figure = Figure(figsize=(11.5, 4.4), layout="constrained")
     axes = figure.subplots(1, len(horizons), squeeze=False)[0]
     for axis, horizon in zip(axes, horizons, strict=True):
         part = table.filter(pl.col("horizon") == horizon)
@@ -43,7 +43,7 @@ def totals(table: pl.DataFrame, source: str) -> Figure:
 def curves(table: pl.DataFrame, source: str) -> Figure:
     """Average reward of a round so far, a panel a horizon."""
     horizons = table["horizon"].unique().sort()
-    figure = Figure(figsize=(11, 4.4), layout="constrained")
+    figure = Figure(figsize=(11.5, 4.4), layout="constrained")
     axes = figure.subplots(1, len(horizons), squeeze=False)[0]
     for axis, horizon in zip(axes, horizons, strict=True):
         part = table.filter(pl.col("horizon") == horizon)
@@ -56,7 +56,8 @@ def curves(table: pl.DataFrame, source: str) -> Figure:
         axis.set_title(f"T = {horizon:,}")
         axis.grid(alpha=0.25)
     axes[0].set_ylabel("average reward of a round so far")
-    axes[-1].legend(frameon=False, fontsize=8)
+    handles, titles = axes[0].get_legend_handles_labels()
+    figure.legend(handles, titles, loc="outside right center", frameon=False, fontsize=8)
     _head(figure, table, source)
     figure.supxlabel(
         f"{table['runs'].max():,} runs; bands: mean ± standard error", fontsize=8, color="0.4"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any, NamedTuple
@@ -9,6 +10,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 import polars as pl
+from matplotlib.figure import Figure
 
 from jaxbandit import tiles
 from jaxbandit.ctr.reward_tables import NAMES, RewardTable
@@ -47,53 +49,62 @@ class Played(NamedTuple):
 
 def totals(setting: int, settings: Settings, reporter: Reporter) -> FigureResult:
     """Box plots of total reward in one setting."""
-    played = _play(setting, settings, reporter)
-    rows = [
-        {
-            "setting": setting,
-            "horizon": horizon,
-            "policy": policy,
-            "alpha": alpha,
-            "run": run,
-            "total_reward": float(reward),
-        }
-        for (horizon, policy, alpha), result in played.results.items()
-        for run, reward in enumerate(result.final_reward)
-    ]
-    table = pl.DataFrame(rows, schema_overrides={"alpha": pl.Float64}, infer_schema_length=None)
-    picture = click_plots.totals(table, played.table.source)
-    said = _totals_findings(setting, played)
-    return FigureResult(table, picture, said, _facts(played, setting), files=files(played.table))
+    return _figure(setting, settings, reporter, _total_rows, click_plots.totals)
 
 
 def curves(setting: int, settings: Settings, reporter: Reporter) -> FigureResult:
     """Average reward of a round so far, in one setting."""
-    played = _play(setting, settings, reporter)
-    rows = [
-        {
-            "setting": setting,
-            "horizon": horizon,
-            "policy": policy,
-            "alpha": alpha,
-            "round": int(number),
-            "reward_mean": float(result.reward.mean[index]),
-            "reward_std": float(result.reward.std[index]),
-            "reward_sem": float(result.reward.sem[index]),
-            "runs": int(result.reward.count),
-        }
-        for (horizon, policy, alpha), result in played.results.items()
-        for index, number in enumerate(result.round)
-    ]
-    table = pl.DataFrame(rows, schema_overrides={"alpha": pl.Float64}, infer_schema_length=None)
-    picture = click_plots.curves(table, played.table.source)
-    said = _totals_findings(setting, played)
-    return FigureResult(table, picture, said, _facts(played, setting), files=files(played.table))
+    return _figure(setting, settings, reporter, _curve_rows, click_plots.curves)
 
 
 figure5 = partial(totals, 1)
 figure6 = partial(totals, 2)
 figure9 = partial(curves, 1)
 figure10 = partial(curves, 2)
+
+
+def _figure(
+    setting: int,
+    settings: Settings,
+    reporter: Reporter,
+    rows: Callable[[PolicyResult], Iterator[dict[str, Any]]],
+    picture: Callable[[pl.DataFrame, str], Figure],
+) -> FigureResult:
+    played = _play(setting, settings, reporter)
+    source = played.table.source
+    table = pl.DataFrame(
+        [
+            {"setting": setting, "horizon": horizon, "policy": policy, "alpha": alpha, **row}
+            for (horizon, policy, alpha), result in played.results.items()
+            for row in rows(result)
+        ],
+        schema_overrides={"alpha": pl.Float64},
+        infer_schema_length=None,
+    ).with_columns(source=pl.lit(source))
+    return FigureResult(
+        table,
+        picture(table, source),
+        _findings(setting, played),
+        _facts(played, setting),
+        files=files(played.table),
+    )
+
+
+def _total_rows(result: PolicyResult) -> Iterator[dict[str, Any]]:
+    for run, reward in enumerate(result.final_reward):
+        yield {"run": run, "total_reward": float(reward)}
+
+
+def _curve_rows(result: PolicyResult) -> Iterator[dict[str, Any]]:
+    reward = result.reward
+    for index, number in enumerate(result.round):
+        yield {
+            "round": int(number),
+            "reward_mean": float(reward.mean[index]),
+            "reward_std": float(reward.std[index]),
+            "reward_sem": float(reward.sem[index]),
+            "runs": int(reward.count),
+        }
 
 
 def _play(setting: int, settings: Settings, reporter: Reporter) -> Played:
@@ -170,7 +181,7 @@ def best_arms(table: RewardTable, arms: tuple[str, ...]) -> dict[str, str]:
     return best
 
 
-def _totals_findings(setting: int, played: Played) -> list[str]:
+def _findings(setting: int, played: Played) -> list[str]:
     """The paper's section 6.2, judged on paired differences of total reward."""
     arms = SETTINGS[setting]
     mean = played.table.rewards.mean(axis=0)

@@ -20,9 +20,9 @@ from jaxbandit.studies.findings import verdict
 def table3(settings: Settings, reporter: Reporter) -> FigureResult:
     """Cross-entropy of the eight models and of baselines on both test sets."""
     source = source_of(settings, trains=True)
-    done = deployed(source, reporter)
-    table = pl.DataFrame(_rows(done))
     where = label(source)
+    done = deployed(source, reporter)
+    table = pl.DataFrame(_rows(done)).with_columns(source=pl.lit(where))
     return FigureResult(
         table,
         click_plots.table3(table, where),
