@@ -9,7 +9,6 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
-import jax
 import numpy as np
 from jaxtyping import UInt8
 
@@ -209,9 +208,8 @@ def _train_all(
 
     def one(spec: ModelSpec) -> Trained:
         number = [each.name for each in (*PAPER_MODELS, *BASELINES)].index(spec.name)
-        initial, shuffling = jax.random.split(jax.random.fold_in(jax.random.key(seed), number))
-        model = build(spec.architecture, initial, shape, spec.hidden)
-        model = train(model, features, training.click, shuffling, batch=spec.batch)
+        model = build(spec.architecture, shape, spec.hidden, seed=(seed, number, 0))
+        model = train(model, features, training.click, batch=spec.batch, seed=(seed, number, 1))
         steps.one_more()
         return _judge(Trained(spec, model, encoder, {}), {"validation": validation})
 

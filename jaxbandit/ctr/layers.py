@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 from jaxtyping import Float
 
@@ -23,11 +25,10 @@ class Embedding(eqx.Module):
     vector: Float[Array, "codes rank"]
     dense_weight: Float[Array, " dense"]
 
-    def __init__(self, key: Array, codes: int, dense: int, rank: int):
-        first, second, third = jax.random.split(key, 3)
-        self.weight = INIT_STD * jax.random.normal(first, (codes,))
-        self.vector = INIT_STD * jax.random.normal(second, (codes, rank))
-        self.dense_weight = INIT_STD * jax.random.normal(third, (dense,))
+    def __init__(self, draw: np.random.Generator, codes: int, dense: int, rank: int):
+        self.weight = normal(draw, (codes,), INIT_STD)
+        self.vector = normal(draw, (codes, rank), INIT_STD)
+        self.dense_weight = normal(draw, (dense,), INIT_STD)
 
     def linear(self, features: Features, factor: Array | float = 1.0) -> Array:
         r"""$\sum_i m_i w_i + \langle w_{dense}, x_{dense} \rangle$; m is 1 unless given."""
@@ -49,13 +50,12 @@ class Perceptron(eqx.Module):
     weights: list[Float[Array, "_out _in"]]
     biases: list[Float[Array, " _out"]]
 
-    def __init__(self, key: Array, inputs: int, hidden: Sequence[int]):
-        self.weights, self.biases = [], []
-        for size, layer in zip(hidden, jax.random.split(key, len(hidden)), strict=True):
-            first, second = jax.random.split(layer)
-            self.weights.append(INIT_STD * jax.random.normal(first, (size, inputs)))
-            self.biases.append(uniform(second, (size,), inputs))
-            inputs = size
+    def __init__(self, draw: np.random.Generator, inputs: int, hidden: Sequence[int]):
+        sizes = [inputs, *hidden]
+        self.weights = [
+            normal(draw, shape, INIT_STD) for shape in ((b, a) for a, b in pairwise(sizes))
+        ]
+        self.biases = [uniform(draw, (size,), last) for last, size in pairwise(sizes)]
 
     def __call__(self, x: Array) -> Array:
         for weight, bias in zip(self.weights, self.biases, strict=True):
@@ -73,9 +73,8 @@ class CrossNetwork(eqx.Module):
     weights: Float[Array, "layers inputs"]
     biases: Float[Array, "layers inputs"]
 
-    def __init__(self, key: Array, inputs: int, layers: int):
-        std = (2 / (inputs + 1)) ** 0.5
-        self.weights = std * jax.random.normal(key, (layers, inputs))
+    def __init__(self, draw: np.random.Generator, inputs: int, layers: int):
+        self.weights = normal(draw, (layers, inputs), (2 / (inputs + 1)) ** 0.5)
         self.biases = jnp.zeros((layers, inputs))
 
     def __call__(self, x: Array) -> Array:
@@ -101,10 +100,11 @@ class SelfAttention(eqx.Module):
     residual: Float[Array, "rank rank"]
     heads: int = eqx.field(static=True)
 
-    def __init__(self, key: Array, rank: int, heads: int):
-        self.query, self.key, self.value, self.residual = (
-            0.05 * jax.random.normal(each, (rank, rank)) for each in jax.random.split(key, 4)
-        )
+    def __init__(self, draw: np.random.Generator, rank: int, heads: int):
+        self.query = normal(draw, (rank, rank), 0.05)
+        self.key = normal(draw, (rank, rank), 0.05)
+        self.value = normal(draw, (rank, rank), 0.05)
+        self.residual = normal(draw, (rank, rank), 0.05)
         self.heads = heads
 
     def __call__(self, vectors: Float[Array, "fields rank"]) -> Float[Array, "fields rank"]:
@@ -132,10 +132,17 @@ def pairs(vectors: Float[Array, "fields rank"]) -> Array:
     return 0.5 * jnp.sum(jnp.sum(vectors, axis=0) ** 2 - jnp.sum(vectors**2, axis=0))
 
 
-def uniform(key: Array, shape: tuple[int, ...], inputs: int) -> Array:
+# Drawn on the host: a model has many arrays of different shapes, each a program of its own.
+
+
+def normal(draw: np.random.Generator, shape: tuple[int, ...], std: float) -> Array:
+    """Initial values around zero."""
+    return jnp.asarray(draw.normal(scale=std, size=shape), float)
+
+
+def uniform(draw: np.random.Generator, shape: tuple[int, ...], inputs: int) -> Array:
     """Within plus or minus one over the root of the inputs: PyTorch's default for linear layers."""
-    bound = inputs**-0.5
-    return jax.random.uniform(key, shape, minval=-bound, maxval=bound)
+    return jnp.asarray(draw.uniform(-(inputs**-0.5), inputs**-0.5, shape), float)
 
 
 def sum_of_squares(*arrays: Array) -> Array:

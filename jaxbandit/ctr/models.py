@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
 import equinox as eqx
-import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 from jaxtyping import Float
 
@@ -60,8 +60,8 @@ class Logistic(eqx.Module):
     embedding: Embedding
     bias: Array
 
-    def __init__(self, key: Array, shape: Shape):
-        self.embedding = Embedding(key, shape.codes, shape.dense, 0)
+    def __init__(self, draw: np.random.Generator, shape: Shape):
+        self.embedding = Embedding(draw, shape.codes, shape.dense, 0)
         self.bias = jnp.zeros(())
 
     def __call__(self, features: Features) -> Array:
@@ -81,8 +81,8 @@ class FM(eqx.Module):
     embedding: Embedding
     bias: Array
 
-    def __init__(self, key: Array, shape: Shape):
-        self.embedding = Embedding(key, shape.codes, shape.dense, RANK)
+    def __init__(self, draw: np.random.Generator, shape: Shape):
+        self.embedding = Embedding(draw, shape.codes, shape.dense, RANK)
         self.bias = jnp.zeros(())
 
     def __call__(self, features: Features) -> Array:
@@ -105,11 +105,10 @@ class DeepFM(eqx.Module):
     readout: Float[Array, " hidden"]
     bias: Array
 
-    def __init__(self, key: Array, shape: Shape, hidden: Sequence[int] = (256, 128)):
-        first, second, third = jax.random.split(key, 3)
-        self.embedding = Embedding(first, shape.codes, shape.dense, RANK)
-        self.network = Perceptron(second, shape.fields * RANK + shape.dense, hidden)
-        self.readout = uniform(third, (hidden[-1],), hidden[-1])
+    def __init__(self, draw: np.random.Generator, shape: Shape, hidden: Sequence[int] = (256, 128)):
+        self.embedding = Embedding(draw, shape.codes, shape.dense, RANK)
+        self.network = Perceptron(draw, shape.fields * RANK + shape.dense, hidden)
+        self.readout = uniform(draw, (hidden[-1],), hidden[-1])
         self.bias = jnp.zeros(())
 
     def __call__(self, features: Features) -> Array:
@@ -137,13 +136,12 @@ class DCN(eqx.Module):
     readout: Float[Array, " stacked"]
     bias: Array
 
-    def __init__(self, key: Array, shape: Shape, hidden: Sequence[int] = (128, 128)):
-        first, second, third, fourth = jax.random.split(key, 4)
+    def __init__(self, draw: np.random.Generator, shape: Shape, hidden: Sequence[int] = (128, 128)):
         inputs = shape.fields * RANK + shape.dense
-        self.embedding = Embedding(first, shape.codes, shape.dense, RANK)
-        self.cross = CrossNetwork(second, inputs, CROSS_LAYERS)
-        self.network = Perceptron(third, inputs, hidden)
-        self.readout = uniform(fourth, (inputs + hidden[-1],), inputs + hidden[-1])
+        self.embedding = Embedding(draw, shape.codes, shape.dense, RANK)
+        self.cross = CrossNetwork(draw, inputs, CROSS_LAYERS)
+        self.network = Perceptron(draw, inputs, hidden)
+        self.readout = uniform(draw, (inputs + hidden[-1],), inputs + hidden[-1])
         self.bias = jnp.zeros(())
 
     def __call__(self, features: Features) -> Array:
@@ -176,14 +174,13 @@ class DIFM(eqx.Module):
     from_bits: Float[Array, "fields hidden"]
     bias: Array
 
-    def __init__(self, key: Array, shape: Shape, hidden: Sequence[int] = (256, 128)):
-        first, second, third, fourth, fifth = jax.random.split(key, 5)
+    def __init__(self, draw: np.random.Generator, shape: Shape, hidden: Sequence[int] = (256, 128)):
         inputs = shape.fields * RANK
-        self.embedding = Embedding(first, shape.codes, shape.dense, RANK)
-        self.attention = SelfAttention(second, RANK, HEADS)
-        self.network = Perceptron(third, inputs, hidden)
-        self.from_vectors = uniform(fourth, (shape.fields, inputs), inputs)
-        self.from_bits = uniform(fifth, (shape.fields, hidden[-1]), hidden[-1])
+        self.embedding = Embedding(draw, shape.codes, shape.dense, RANK)
+        self.attention = SelfAttention(draw, RANK, HEADS)
+        self.network = Perceptron(draw, inputs, hidden)
+        self.from_vectors = uniform(draw, (shape.fields, inputs), inputs)
+        self.from_bits = uniform(draw, (shape.fields, hidden[-1]), hidden[-1])
         self.bias = jnp.zeros(())
 
     def __call__(self, features: Features) -> Array:
@@ -203,26 +200,29 @@ class DIFM(eqx.Module):
 MODELS = {"logistic": Logistic, "FM": FM, "DeepFM": DeepFM, "DCN": DCN, "DIFM": DIFM}
 
 
-def build(name: str, key: Array, shape: Shape, hidden: Sequence[int] | None = None) -> ClickModel:
+def build(
+    name: str, shape: Shape, hidden: Sequence[int] | None = None, *, seed: int | Sequence[int] = 0
+) -> ClickModel:
     """A model with its initial parameters.
 
     Args:
         name: one of `MODELS`.
-        key: PRNG key.
         shape: of the features.
         hidden: units of the network's layers, for the models that have one; default: DeepCTR's.
+        seed: of the initial parameters.
 
     Raises:
         InputError: an unknown name, or hidden units for a model without a network.
     """
     if name not in MODELS:
         raise InputError(f"name must be one of {', '.join(MODELS)}, was {name!r}")
+    draw = np.random.default_rng(seed)
     if hidden is None:
-        return MODELS[name](key, shape)
+        return MODELS[name](draw, shape)
     if name in ("logistic", "FM"):
         raise InputError(f"hidden must not be given for {name}, which has no network")
     if len(hidden) == 0:
         raise InputError("hidden must have at least one layer, was empty")
     for size in hidden:
         check_count("hidden", size)
-    return MODELS[name](key, shape, hidden)
+    return MODELS[name](draw, shape, hidden)

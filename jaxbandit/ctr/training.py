@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple, TypeVar
 
 import equinox as eqx
@@ -23,7 +24,13 @@ Model = TypeVar("Model", bound=ClickModel)
 
 
 def train(
-    model: Model, features: Features, click: Any, key: Array, *, batch: int = 64, epochs: int = 1
+    model: Model,
+    features: Features,
+    click: np.ndarray,
+    *,
+    batch: int = 64,
+    epochs: int = 1,
+    seed: int | Sequence[int] = 0,
 ) -> Model:
     """Adam on binary cross-entropy, in batches of rows shuffled anew in each epoch.
 
@@ -34,9 +41,9 @@ def train(
         model: with initial parameters.
         features: leaves [rows, ...].
         click: [rows], 0 or 1.
-        key: of the shuffling.
         batch: rows in a batch.
         epochs: passes over the rows.
+        seed: of the shuffling.
 
     Raises:
         InputError: no rows, clicks that are all alike, or a loss that is not finite.
@@ -49,16 +56,19 @@ def train(
             f"click must have zeros and ones to train on, had {int(np.sum(click))} ones in {rows} "
             "rows; give more rows"
         )
-    # Shuffled out here: models of one structure and number of rows share a program.
-    order = jnp.stack(
-        [jax.random.permutation(each, rows) for each in jax.random.split(key, epochs)]
-    )
+    draw = np.random.default_rng(seed)
+    order = np.stack([draw.permutation(rows) for _ in range(epochs)])
     steps = -(-rows // batch)
     place = np.arange(steps * batch)
     index = order[:, place % rows].reshape(epochs * steps, batch)
     used = jnp.asarray(np.tile((place < rows).reshape(steps, batch), (epochs, 1)))
-    arrays = jax.tree.map(jnp.asarray, features), jnp.asarray(click, float)
-    trained, loss = _train(model, *arrays, index, used)
+    trained, loss = _train(
+        model,
+        jax.tree.map(jnp.asarray, features),
+        jnp.asarray(click, float),
+        jnp.asarray(index),
+        used,
+    )
     if not np.isfinite(loss):
         raise InputError("features must be finite: training met a loss that is not")
     return trained

@@ -36,8 +36,8 @@ def avazu_like(rows: int, seed: int = 0) -> AvazuLike:
     of a field are Zipf-distributed; domain and category follow from site or app, campaign and
     advertiser from the creative. The click's logit is
 
-    $-2 + \sum_f w_{f, x_f} + \langle u_{category}, v_{advertiser} \rangle
-    + \langle s_{banner}, t_{campaign} \rangle + 0.4 \sin(2 \pi h / 24) + \delta(day)$,
+    $-2.2 + \sum_f w_{f, x_f} + \langle u_{place}, v_{campaign} \rangle
+    + \langle s_{model}, t_{advertiser} \rangle + 0.4 \sin(2 \pi h / 24) + \delta(day)$,
 
     with normal effects w of place, category, creative, campaign and device model, and
     interactions that no sum over fields can express. Campaigns come and go within the ten days and
@@ -100,15 +100,15 @@ def avazu_like(rows: int, seed: int = 0) -> AvazuLike:
         return scale / np.sqrt(RANK) * np.einsum("rk,rk->r", left, right)
 
     logit = (
-        -2.0
+        -2.2
         + normal(places, 0.5)[place]
         + normal(20, 0.3)[category_of[place]]
         + normal(creatives, 0.4)[creative]
         + normal(campaigns, 0.5)[campaign]
         + normal(3000, 0.2)[model]
         + 0.4 * banner
-        + interaction(category_of[place], advertiser, 0.8)
-        + interaction(banner, campaign, 0.5)
+        + interaction(place, campaign, 1.0)
+        + interaction(model, advertiser, 0.3)
         + 0.4 * np.sin(2 * np.pi * hour / 24)
         + np.cumsum(normal(DAYS, 0.1))[day]
     )

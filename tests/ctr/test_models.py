@@ -22,7 +22,7 @@ VALID = np.array([True, True, True, False])
 def model_of(name):
     """A model whose parameters are all large enough to matter."""
     hidden = None if name in ("logistic", "FM") else HIDDEN
-    model = build(name, jax.random.key(3), SHAPE, hidden)
+    model = build(name, SHAPE, hidden)
     generator = np.random.default_rng(5)
     return jax.tree.map(
         lambda x: jnp.asarray(generator.normal(scale=0.6, size=x.shape), x.dtype), model
@@ -113,23 +113,22 @@ def test_sizes_are_deepctrs():
         "DIFM": ([256, 128], inputs),
     }
     for name, (hidden, first) in network.items():
-        model = named(build(name, jax.random.key(0), shape))
+        model = named(build(name, shape))
         assert model["embedding.vector"].shape == (1000, 4)
         sizes = [model[f"network.weights.{layer}"].shape for layer in range(2)]
         assert sizes == [(hidden[0], first), (hidden[1], hidden[0])]
         assert "network.weights.2" not in model
         assert float(jnp.std(model["embedding.vector"])) == pytest.approx(1e-4, rel=0.05)
-    assert named(build("DCN", jax.random.key(0), shape))["cross.weights"].shape == (2, inputs + 3)
+    assert named(build("DCN", shape))["cross.weights"].shape == (2, inputs + 3)
 
 
 def test_models_of_other_keys_differ():
-    first, second = (build("FM", jax.random.key(seed), SHAPE) for seed in (0, 1))
+    first, second = (build("FM", SHAPE, seed=seed) for seed in (0, 1))
     assert not np.allclose(named(first)["embedding.vector"], named(second)["embedding.vector"])
 
 
 def test_what_build_refuses():
-    key = jax.random.key(0)
-    assert_refused(lambda: build("xDeepFM", key, SHAPE), "name must be one of logistic, FM, Deep")
-    assert_refused(lambda: build("FM", key, SHAPE, (3,)), "hidden must not be given for FM")
-    assert_refused(lambda: build("DCN", key, SHAPE, ()), "hidden must have at least one layer")
-    assert_refused(lambda: build("DCN", key, SHAPE, (8, 0)), "hidden must be a whole number")
+    assert_refused(lambda: build("xDeepFM", SHAPE), "name must be one of logistic, FM, Deep")
+    assert_refused(lambda: build("FM", SHAPE, (3,)), "hidden must not be given for FM")
+    assert_refused(lambda: build("DCN", SHAPE, ()), "hidden must have at least one layer")
+    assert_refused(lambda: build("DCN", SHAPE, (8, 0)), "hidden must be a whole number")
