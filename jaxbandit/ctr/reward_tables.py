@@ -25,8 +25,8 @@ class RewardTable(NamedTuple):
     """[rows, models], in [0, 1]; models as in `NAMES`."""
     logged: int
     """Offline samples, all of Model 1."""
-    clicks: int | None
-    """Their sum; None where it is not known, and drawn from the table in each run."""
+    clicks: int
+    """How many of them are 1."""
     test_losses: dict[str, float] | None
     """Cross-entropy on Test Set 2 by model, where it is known."""
     source: str
@@ -61,8 +61,8 @@ def files(table: RewardTable, name: str) -> dict[str, str]:
 def load_reward_table(path: str | os.PathLike[str]) -> RewardTable:
     """Read a reward table: a CSV with one column per model, and a JSON file of that name beside it.
 
-    Without the JSON file the offline data is the paper's number of samples of Model 1, drawn from
-    its column anew in each run, and which model is best on Test Set 2 is not known.
+    Without the JSON file the offline data is the paper's number of samples of Model 1 with the mean
+    of its column, and which model is best on Test Set 2 is not known.
 
     Args:
         path: of the CSV, with the columns of `NAMES`.
@@ -101,7 +101,8 @@ def load_reward_table(path: str | os.PathLike[str]) -> RewardTable:
 def _with_facts(rewards: np.ndarray, path: Path) -> RewardTable:
     beside = path.with_suffix(".json")
     if not beside.is_file():
-        return RewardTable(rewards, LOGGED_ROWS, None, None, f"rewards of {path.name}")
+        clicks = round(LOGGED_ROWS * float(rewards[:, 0].mean()))
+        return RewardTable(rewards, LOGGED_ROWS, clicks, None, f"rewards of {path.name}")
     try:
         facts = json.loads(beside.read_text())
         known = RewardTable(
@@ -122,7 +123,7 @@ def _fault(known: RewardTable) -> str | None:
 
     if not is_count(known.logged, 1):
         return f"logged must be a whole number of at least 1, was {known.logged!r}"
-    if not (known.clicks is None or (is_count(known.clicks, 0) and known.clicks <= known.logged)):
+    if not (is_count(known.clicks, 0) and known.clicks <= known.logged):
         return f"clicks must be a whole number from 0 to {known.logged}, was {known.clicks!r}"
     losses = known.test_losses
     if losses is not None and not (

@@ -121,11 +121,9 @@ def _results(
     runs = RUNS if settings.runs is None else settings.runs
     arms = SETTINGS[setting]
     environment = reward_table(table.rewards[:, [NAMES.index(name) for name in arms]])
-    logged = np.zeros(len(arms))
-    logged[0] = table.logged
-    clicks = np.zeros(len(arms))
-    clicks[0] = table.clicks or 0
-    offline = OfflineArms(logged, clicks) if table.clicks is not None else None
+    # All offline data is of Model 1, the first arm.
+    only_first = np.arange(len(arms)) == 0
+    offline = OfflineArms(table.logged * only_first, table.clicks * only_first)
 
     def play(job: tuple[int, tuple[str, float | None, Policy]]) -> PolicyResult:
         horizon, (name, _, policy) = job
@@ -136,7 +134,6 @@ def _results(
             horizon=horizon,
             runs=runs,
             offline=offline,
-            offline_count=logged if offline is None else None,
             threads=1,
         )
         return out[name]
