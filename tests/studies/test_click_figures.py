@@ -151,6 +151,13 @@ def test_sources_that_cannot_be(tmp_path):
     )
 
 
+def test_a_log_that_is_too_small_is_refused(tmp_path):
+    avazu_like(4_999).table.write_csv(tmp_path / "train.csv")
+    settings = Settings(avazu=tmp_path / "train.csv")
+    message = "the click log must have at least 5,000 rows .* has 4,999; 3,360,000 are the paper's"
+    assert_refused(lambda: ctr.figure5(settings, REPORTER), message)
+
+
 # Table 3.
 
 
