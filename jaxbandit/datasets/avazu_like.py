@@ -36,7 +36,7 @@ def avazu_like(rows: int, seed: int = 0) -> AvazuLike:
     of a field are Zipf-distributed; domain and category follow from site or app, campaign and
     advertiser from the creative. The click's logit is
 
-    $-2 + \sum_f w_{f, x_f} + \langle u_{place}, v_{campaign} \rangle
+    $-2.4 + \sum_f w_{f, x_f} + \langle u_{place}, v_{campaign} \rangle
     + \langle s_{model}, t_{advertiser} \rangle + 0.4 \sin(2 \pi h / 24) + \delta(day)$,
 
     with normal effects w of place, category, creative, campaign and device model, and
@@ -100,14 +100,14 @@ def avazu_like(rows: int, seed: int = 0) -> AvazuLike:
         return scale / np.sqrt(RANK) * np.einsum("rk,rk->r", left, right)
 
     logit = (
-        -2.0
-        + normal(places, 0.5)[place]
+        -2.4
+        + normal(places, 0.8)[place]
         + normal(20, 0.3)[category_of[place]]
-        + normal(creatives, 0.4)[creative]
-        + normal(campaigns, 0.5)[campaign]
+        + normal(creatives, 0.6)[creative]
+        + normal(campaigns, 0.8)[campaign]
         + normal(3000, 0.2)[model]
         + 0.4 * banner
-        + interaction(place, campaign, 0.5)
+        + interaction(place, campaign, 0.8)
         + interaction(model, advertiser, 0.3)
         + 0.4 * np.sin(2 * np.pi * hour / 24)
         + np.cumsum(normal(DAYS, 0.1))[day]

@@ -8,7 +8,14 @@ from typing import Any, NamedTuple
 
 from jaxbandit.checks import InputError
 from jaxbandit.ctr import reward_tables
-from jaxbandit.ctr.deployment import NEEDED_ROWS, Deployment, deploy, worth
+from jaxbandit.ctr.deployment import (
+    LOGGED_ROWS,
+    NEEDED_ROWS,
+    TRAINING_ROWS,
+    Deployment,
+    deploy,
+    worth,
+)
 from jaxbandit.ctr.reward_tables import RewardTable
 from jaxbandit.datasets.avazu import load_avazu
 from jaxbandit.datasets.avazu_like import avazu_like
@@ -56,9 +63,10 @@ def deployed(source: Source, reporter: Reporter) -> Deployment:
         done = deploy(log, seed=source.seed, progress=reporter.progress("training models"))
         split = done.split
         reporter.notify(
-            f"{split.training:,} rows train Models 1 and 8; Model 1 logs {split.logged:,} for the "
-            f"others; {worth(split, float(done.rewards.mean()))}"
+            f"{split.training:,} rows train Models 1 and 8; Model 1 logs {split.logged:,} to train "
+            f"the others (the paper: {TRAINING_ROWS:,} and {LOGGED_ROWS:,})"
         )
+        reporter.notify(worth(split, float(done.rewards.mean())))
         return done
 
     return once(source, compute)

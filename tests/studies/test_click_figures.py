@@ -106,8 +106,9 @@ def test_all_offline_data_is_on_model_1(figures):
 def test_findings_follow_the_numbers(figures):
     said = "\n".join(figures[5].findings)
     assert "seen (synthetic data): click rates model_1 0.4740, model_2" in said
-    gain = r"the best new model is better than the running Model 1 \(model_8, \+0\.\d+\)"
-    assert_found(f"\nconfirmed: setting 1: {gain}", said)
+    better = "better than the running Model 1, beyond two standard errors"
+    best = rf"{better} \(the best is model_8, \+0\.\d+ ± 0\.0\d+\)"
+    assert_found(f"\nconfirmed: setting 1: a new model is {best}", said)
     totals = figures[5].table.filter(pl.col("horizon") == HORIZONS[1])
     ucb, lcb = (
         totals.filter(pl.col("policy") == policy)["total_reward"].to_numpy()
@@ -116,8 +117,7 @@ def test_findings_follow_the_numbers(figures):
     sem = (ucb - lcb).std(ddof=1) / np.sqrt(RUNS)
     holds = "confirmed" if (ucb - lcb).mean() > 2 * sem else "NOT confirmed"
     assert f"\n{holds}: setting 1, T = 600: UCB beats LCB (by {(ucb - lcb).mean():.1f}" in said
-    gain = "the best new model is no better than the running Model 1"
-    assert f"\nconfirmed: setting 2: {gain}" in "\n".join(figures[6].findings)
+    assert f"\nconfirmed: setting 2: no new model is {better}" in "\n".join(figures[6].findings)
 
 
 def assert_found(pattern, text):

@@ -185,13 +185,15 @@ def _findings(setting: int, played: Played) -> list[str]:
     rates = ", ".join(f"{name} {mean[NAMES.index(name)]:.4f}" for name in arms)
     lines = [f"seen ({played.table.source}): click rates {rates}"]
     best = max(arms[1:], key=lambda name: mean[NAMES.index(name)])
-    gain = mean[NAMES.index(best)] - mean[0]
-    expected = "better" if setting == 1 else "no better"
+    gain, error = _mean_and_error(
+        played.table.rewards[:, NAMES.index(best)] - 1.0 * played.table.rewards[:, 0]
+    )
+    said = "a new model is" if setting == 1 else "no new model is"
     lines.append(
         verdict(
-            f"setting {setting}: the best new model is {expected} than the running Model 1 "
-            f"({best}, {gain:+.4f})",
-            bool(gain > 0) == (setting == 1),
+            f"setting {setting}: {said} better than the running Model 1, beyond two standard "
+            f"errors (the best is {best}, {gain:+.4f} ± {error:.4f})",
+            (gain > 2 * error) == (setting == 1),
         )
     )
     short, long = min(HORIZONS), max(HORIZONS)
@@ -212,8 +214,14 @@ Name = tuple[str, float | None]
 def _difference(played: Played, horizon: int, first: Name, second: Name) -> tuple[float, float]:
     """Mean and standard error of total reward, first less second, run by run."""
     results = played.results
-    each = results[horizon, *first].final_reward - results[horizon, *second].final_reward
-    return float(each.mean()), float(each.std(ddof=1) / len(each) ** 0.5) if len(each) > 1 else 0.0
+    return _mean_and_error(
+        results[horizon, *first].final_reward - results[horizon, *second].final_reward
+    )
+
+
+def _mean_and_error(each: np.ndarray) -> tuple[float, float]:
+    error = float(each.std(ddof=1) / len(each) ** 0.5) if len(each) > 1 else 0.0
+    return float(each.mean()), error
 
 
 def _beats(played: Played, horizon: int, better: Name, worse: Name, setting: int) -> str:
