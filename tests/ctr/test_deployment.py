@@ -13,6 +13,8 @@ from jaxbandit.ctr.deployment import (
     split_rows,
     worth,
 )
+from jaxbandit.ctr.features import encode
+from jaxbandit.ctr.training import predict
 from jaxbandit.datasets.avazu_like import avazu_like
 from jaxbandit.datasets.click_log import ClickLog, click_log, rows
 from tests.messages import assert_refused
@@ -138,7 +140,7 @@ def test_losses_are_on_rows_held_out(deployed, log):
     first, _, _ = parts(log)
     held = rows(first, slice(SPLIT[0] - SPLIT[0] // 10, None))
     for model in done.trained:
-        p = model.probability(held)
+        p = predict(model.model, encode(model.encoder, held))
         expected = -np.log(np.where(held.click, p, 1 - p)).mean()
         assert model.losses["test set 1"].mean == pytest.approx(expected, rel=1e-5)
         assert set(model.losses) == {"test set 1", "test set 2", "validation"}

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from jaxbandit.ctr.features import Features
+from jaxbandit.ctr.layers import SelfAttention
 from jaxbandit.ctr.models import MODELS, Shape, build
 from jaxbandit.ctr.training import batch_loss
 from tests.ctr import oracle
@@ -67,6 +68,18 @@ def test_logits_are_the_papers(case):
     for row in range(ROWS):
         expected = oracle.LOGITS[name](exact, features.code[row], features.dense[row])
         np.testing.assert_allclose(logit[row], expected, rtol=2e-5, atol=2e-5)
+
+
+def test_attention_in_heads_of_several_dimensions():
+    draw = np.random.default_rng(0)
+    attention = SelfAttention(draw, rank=4, heads=2)
+    attention = jax.tree.map(lambda x: 20 * x, attention)
+    vectors = draw.normal(size=(5, 4))
+    exact = {f"attention.{name}": np.asarray(x, np.float64) for name, x in named(attention).items()}
+    expected = oracle.attention(exact, vectors, heads=2)
+    np.testing.assert_allclose(
+        attention(jnp.asarray(vectors, float)), expected, rtol=1e-4, atol=1e-5
+    )
 
 
 def loss_of(name, exact):
