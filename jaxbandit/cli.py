@@ -22,8 +22,13 @@ FigureName = Literal[
     "oto-tables",
     "oto-fig3",
     "oto-fig4",
+    "oto-fig5",
+    "oto-fig6",
     "oto-fig7",
     "oto-fig8",
+    "oto-fig9",
+    "oto-fig10",
+    "oto-table3",
 ]
 
 
@@ -77,6 +82,9 @@ def reproduce(
     rank: int = 10,
     clusters: int = 7,
     tasks: int = 100,
+    avazu: Path | None = None,
+    reward_table: Path | None = None,
+    synthetic: bool = False,
     quiet: bool = False,
 ) -> None:
     """Reproduce the papers' figures: a CSV, a PNG and a JSON record for each.
@@ -93,12 +101,19 @@ def reproduce(
         rank: rank of the completed rating matrix (hieropo-fig3, movielens-ratings).
         clusters: clusters of users (hieropo-fig3).
         tasks: users in a run (hieropo-fig3).
+        avazu: Kaggle's Avazu data, train.gz or any CSV or Parquet file with its columns (oto-fig5,
+            oto-fig6, oto-fig9, oto-fig10, oto-table3); or
+        reward_table: rewards of click models that an earlier run kept, for the bandit phase alone;
+            or
+        synthetic: a stand-in for Avazu's data.
         quiet: print nothing but errors.
     """
     from jaxbandit.studies.figures import Settings
     from jaxbandit.studies.reproduce import reproduce_figures
 
-    settings = Settings(runs, seed, confidence, movielens, rank, clusters, tasks)
+    settings = Settings(
+        runs, seed, confidence, movielens, rank, clusters, tasks, avazu, reward_table, synthetic
+    )
     reproduce_figures(figures, settings, out, quiet=quiet)
 
 

@@ -1,9 +1,12 @@
 """The command line as a user meets it: a process, its exit status and what it prints."""
 
 import csv
+import gzip
 import json
 
 import pytest
+
+from jaxbandit.datasets.avazu_like import avazu_like
 
 FIGURE2 = [
     "panel",
@@ -102,6 +105,20 @@ def test_out_cannot_be_written(jaxbandit, tmp_path):
     (tmp_path / "file").write_text("")
     out = tmp_path / "file" / "results"
     fails(jaxbandit("reproduce", "hieropo-fig2", "--runs", 1, "--out", out), str(tmp_path / "file"))
+
+
+CLICK_FIGURE = ("reproduce", "oto-fig5", "--quiet")
+
+
+def test_click_models_need_a_source(jaxbandit, tmp_path):
+    fails(jaxbandit(*CLICK_FIGURE, "--out", tmp_path), "give one of --avazu FILE")
+
+
+def test_click_models_refuse_a_truncated_log(jaxbandit, tmp_path):
+    path = tmp_path / "train.gz"
+    path.write_bytes(gzip.compress(avazu_like(500).table.write_csv().encode())[:-1000])
+    done = jaxbandit(*CLICK_FIGURE, "--avazu", path, "--out", tmp_path)
+    fails(done, str(path), "truncated or damaged")
 
 
 def test_info(jaxbandit):

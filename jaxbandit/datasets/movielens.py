@@ -9,7 +9,6 @@ import logging
 import os
 import re
 import zipfile
-import zlib
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -19,6 +18,7 @@ import numpy as np
 from jaxtyping import Float32, Int32, Int64
 
 from jaxbandit.checks import InputError
+from jaxbandit.datasets.archives import unpacking
 
 if TYPE_CHECKING:
     import polars as pl
@@ -189,7 +189,7 @@ def _plain(paths: list[Path]) -> Iterator[_Source]:
 
 def _gzipped(paths: list[Path]) -> Iterator[_Source]:
     def read(path: Path) -> bytes:
-        with _unpacking(path):
+        with unpacking(path):
             return gzip.decompress(path.read_bytes())
 
     for path in paths:
@@ -199,28 +199,17 @@ def _gzipped(paths: list[Path]) -> Iterator[_Source]:
 
 def _zipped(paths: list[Path]) -> Iterator[_Source]:
     def read(path: Path, member: str) -> bytes:
-        with _unpacking(path), zipfile.ZipFile(path) as archive:
+        with unpacking(path), zipfile.ZipFile(path) as archive:
             return archive.read(member)
 
     for path in paths:
         if path.suffix == ".zip" and path.is_file():
-            with _unpacking(path), zipfile.ZipFile(path) as archive:
+            with unpacking(path), zipfile.ZipFile(path) as archive:
                 members = archive.namelist()
             for member in members:
                 folder, _, name = member.rpartition("/")
                 if (layout := _layout(name)) and "/" not in folder and folder != "__MACOSX":
                     yield _Source(f"{path}/{member}", layout, partial(read, path, member))
-
-
-@contextlib.contextmanager
-def _unpacking(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except (zipfile.BadZipFile, gzip.BadGzipFile, zlib.error, EOFError, RuntimeError) as error:
-        # RuntimeError: an encrypted archive, or a compression method unknown to zipfile.
-        raise InputError(
-            f"{path}: the archive is truncated or damaged ({error}); fetch it again"
-        ) from None
 
 
 def _parse(source: _Source, data: bytes) -> Ratings:

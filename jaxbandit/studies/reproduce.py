@@ -63,7 +63,7 @@ def reporting(console: Console) -> Iterator[Reporter]:
         TextColumn("  {task.description}"),
         BarColumn(),
         MofNCompleteColumn(),
-        TextColumn("runs, time left"),
+        TextColumn("time left"),
         TimeRemainingColumn(),
     )
     with Progress(*columns, console=console, transient=True) as bars:
@@ -90,6 +90,9 @@ def write_result(name: str, figure: FigureResult, settings: Any, out: Path, seco
     if figure.markdown is not None:
         with whole(out / f"{name}.md") as path:
             path.write_text(figure.markdown)
+    for other, text in figure.files.items():
+        with whole(out / other) as path:
+            path.write_text(text)
     with whole(png) as path:
         figure.picture.savefig(path, dpi=160, format="png")
     entry = {
@@ -102,4 +105,5 @@ def write_result(name: str, figure: FigureResult, settings: Any, out: Path, seco
     }
     with whole(record) as path:
         path.write_text(json.dumps(entry, indent=2, default=str) + "\n")
-    return ".csv, .png, .json" + (", .md" if figure.markdown is not None else "")
+    beside = "".join(f", {out / other}" for other in figure.files)
+    return ".csv, .png, .json" + (", .md" if figure.markdown is not None else "") + beside

@@ -5,9 +5,10 @@ A figure takes `Settings` and a `Progress` and gives a `Figure`; it knows no fil
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from jaxbandit import tiles
@@ -31,6 +32,12 @@ class Settings:
     rank: int = 10
     clusters: int = 7
     tasks: int = 100
+    avazu: Path | None = None
+    """Kaggle's Avazu data, for click models; or"""
+    reward_table: Path | None = None
+    """rewards of click models, kept from an earlier run; or"""
+    synthetic: bool = False
+    """a stand-in."""
 
 
 class Reporter(NamedTuple):
@@ -54,6 +61,8 @@ class FigureResult(NamedTuple):
     """Numbers that explain the table, for the record kept beside it."""
     markdown: str | None = None
     """The table as a document, where it is to be read."""
+    files: Mapping[str, str] = MappingProxyType({})
+    """Further text files to lie beside, by name."""
 
 
 class Entry(NamedTuple):
@@ -66,6 +75,8 @@ class Entry(NamedTuple):
 def registry() -> dict[str, Entry]:
     """Every figure by its command-line name, in the papers' order."""
     from jaxbandit.studies.figures import (
+        ctr,
+        ctr_table,
         fit_consistency,
         hieropo,
         movielens_ratings,
@@ -84,6 +95,11 @@ def registry() -> dict[str, Entry]:
         "oto-tables": Entry(oto_tables.tables, needs_data=False),
         "oto-fig3": Entry(oto.figure3, needs_data=False),
         "oto-fig4": Entry(oto.figure4, needs_data=False),
+        "oto-fig5": Entry(ctr.figure5, needs_data=True),
+        "oto-fig6": Entry(ctr.figure6, needs_data=True),
         "oto-fig7": Entry(oto.figure7, needs_data=False),
         "oto-fig8": Entry(oto.figure8, needs_data=False),
+        "oto-fig9": Entry(ctr.figure9, needs_data=True),
+        "oto-fig10": Entry(ctr.figure10, needs_data=True),
+        "oto-table3": Entry(ctr_table.table3, needs_data=True),
     }
