@@ -55,30 +55,38 @@ class State(NamedTuple):
     """Of the policies below."""
 
     count: jax.Array
-    mean: jax.Array
+    total: jax.Array
+    index: jax.Array
+
+
+def index(params: Any, count: jax.Array, total: jax.Array) -> jax.Array:
+    """As in the README."""
+    return total / jnp.maximum(count, 1) + params["bonus"] / (1 + count)
 
 
 def init(params: Any, problem: jb.Problem) -> State:
     """As in the README."""
-    return State(problem.count, problem.total / jnp.maximum(problem.count, 1))
+    count, total = problem.count, problem.total
+    return State(count, total, index(params, count, total))
 
 
 def select(params: Any, state: State, round: jb.Round) -> jax.Array:
     """As in the README."""
-    return jb.first_argmax(state.mean + params["bonus"] / (1 + state.count))
+    return jb.first_argmax(state.index)
 
 
 def update(params: Any, state: State, round: jb.Round, arm: jax.Array, reward: jax.Array) -> State:
     """As in the README."""
-    count, mean = jb.take(state.count, arm) + 1, jb.take(state.mean, arm)
-    mean = mean + (reward - mean) / count
-    return State(jb.put(state.count, arm, count), jb.put(state.mean, arm, mean))
+    count, total = jb.take(state.count, arm) + 1, jb.take(state.total, arm) + reward
+    new = State(count, total, index(params, count, total))
+    return State(*(jb.put(old, arm, entry) for old, entry in zip(state, new, strict=True)))
 
 
-def select_ucb1(width: Any, state: State, round: jb.Round) -> jax.Array:
+def select_ucb1(params: Any, state: State, round: jb.Round) -> jax.Array:
     """UCB as pymab has it: every arm once, then mean + sqrt(width log(t) / n)."""
-    radius = jnp.sqrt(width * jnp.log(round.number.astype(jnp.float32)) / state.count)
-    return jb.first_argmax(jnp.where(state.count > 0, state.mean + radius, jnp.inf))
+    radius = jnp.sqrt(params["width"] * jnp.log(round.number.astype(jnp.float32)) / state.count)
+    mean = state.total / state.count
+    return jb.first_argmax(jnp.where(state.count > 0, mean + radius, jnp.inf))
 
 
 # The benchmark.
@@ -183,7 +191,9 @@ def against_pymab(runs: int) -> list[float]:
         print('pymab is MISSING: pip install ".[bench]"')
         return []
     setting = make_setting("UCB", 20, 2000, runs)
-    policy = jb.Policy(jnp.float32(1), init, select_ucb1, update)
+    policy = jb.Policy(
+        {"bonus": jnp.float32(0), "width": jnp.float32(1)}, init, select_ucb1, update
+    )
     empty = setting._replace(count=0 * setting.count, total=0 * setting.total)
     # pymab with few runs, because it keeps every round of each; jaxbandit with a usual number.
     many = empty._replace(runs=10_000)

@@ -197,7 +197,6 @@ def play_tiles(
             )
             return jax.tree.map(np.asarray, summary)
 
-    compiled: set[Hashable] = set()
     current: Job | None = None
     kind: Hashable = None
     placed: dict[int, Any] = {}
@@ -211,9 +210,9 @@ def play_tiles(
             place = number % len(devices)
             if place not in placed:
                 placed[place] = jax.device_put(job.params, devices[place])
-            if workers == 1 or kind not in compiled:
+            if workers == 1 or (platform, kind) not in _PLAYED:
                 # The first tile compiles; threads that start together would each compile.
-                compiled.add(kind)
+                _PLAYED.add((platform, kind))
                 waiting.append(Future())
                 waiting[-1].set_result(play(job, index, placed[place], place))
             else:
@@ -227,6 +226,9 @@ def play_tiles(
             future.cancel()
         pool.shutdown()
 
+
+_PLAYED: set[Hashable] = set()
+"""Platforms and kinds of tiles that this process has compiled."""
 
 _EMPTY = moments.Moments(np.float64(0), np.float64(0), np.float64(0))
 

@@ -139,15 +139,19 @@ def prepare(
     records = _check_records(records)
     if not algorithms:
         raise InputError("algorithms must name at least one algorithm, was empty")
-    platform = jax.local_devices()[0].platform
     return tiles.Job(
         _program,
         (records, tuple(algorithms.items())),
         check_design(design),
         runs=check_count("runs", runs),
-        width=TILE_WIDTH.get(platform, _ACCELERATOR_TILE_WIDTH),
+        width=tile_width(),
         written_out=True,
     )
+
+
+def tile_width() -> int:
+    """Runs in a tile, on the devices there are."""
+    return TILE_WIDTH.get(jax.local_devices()[0].platform, _ACCELERATOR_TILE_WIDTH)
 
 
 # A tile of runs: all drawn first, then one pass over their logs.

@@ -241,9 +241,8 @@ def _policy(policy: Policy | Grid, index: int) -> Policy:
     return policy.item._replace(params=cell(policy.item.params, index))
 
 
-def _problem(world: program.World, in_cells: program.InCells, index: int) -> Problem:
-    """The problem of a cell."""
-    none = np.zeros_like(np.asarray(world.count))
-    arrays: tuple[Any, Any] = (world.count, none if world.total is None else world.total)
+def _problem(world: program.World, in_cells: program.InCells, index: int) -> Any:
+    """The `Problem` of a cell, of arrays on the device or the host as the world's."""
+    arrays = (world.count, 0 * world.count if world.total is None else world.total)
     count, total = (x[index] if in_cells.offline else x for x in arrays)
     return Problem(count, total, world.horizon[index] if in_cells.horizon else world.horizon)

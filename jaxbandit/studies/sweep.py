@@ -13,6 +13,8 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
 from jaxbandit.checks import InputError
+from jaxbandit.offpolicy import simulate as offpolicy
+from jaxbandit.online import simulate as online
 from jaxbandit.studies import estimate, reading, run, spec
 from jaxbandit.studies.result import RESULT
 from jaxbandit.studies.run import Outcome, Plan
@@ -139,7 +141,8 @@ def _check_size(study: spec.Study, yes: bool) -> None:
     """Refuse what nobody can mean, before anything is made for every cell."""
     runs = study.cells * study.runs
     rounds = float(runs) * study.longest * len(study.names)
-    tiles = study.cells * max(1, study.runs // 512)
+    journey = online if isinstance(study.problem, spec.Online) else offpolicy
+    tiles = study.cells * -(-study.runs // journey.tile_width())
     size = 8.0 * tiles * 5 * len(study.names) * 100
     if yes or (rounds <= _ABSURD_WORK and size <= _ABSURD_BYTES and study.cells <= _ABSURD_CELLS):
         return

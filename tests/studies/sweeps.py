@@ -7,7 +7,7 @@ from jaxbandit.studies import layout, reading, run
 from jaxbandit.studies.toml import Source, locate
 
 # A few tiles a block, so that a tiny study has many.
-WORK = 2**15
+WORK = 20_000
 STUDY = """
 journey = "online"
 runs = 2100
