@@ -130,7 +130,7 @@ def _write(
     combine: Callable[[Array, Array], Array], size: int, batched: Any, *operands: Array
 ) -> Array:
     value, arm, entry = (
-        x if b else jnp.broadcast_to(x, (size, *x.shape))
+        x if b else jnp.broadcast_to(x, (size, *jnp.shape(x)))
         for x, b in zip(operands, batched, strict=True)
     )
     arms = value.shape[1]
