@@ -13,7 +13,8 @@ from latex2mathml.converter import convert
 LOG = logging.getLogger("mkdocs.hooks.mathml")
 # What pymdownx.arithmatex leaves, with `generic: true`.
 FORMULA = re.compile(
-    r'<(span|div) class="arithmatex">\\(?:\((?P<inline>.*?)\\\)|\[(?P<block>.*?)\\\])</\1>', re.DOTALL
+    r'<(span|div) class="arithmatex">\\(?:\((?P<inline>.*?)\\\)|\[(?P<block>.*?)\\\])</\1>',
+    re.DOTALL,
 )
 
 
