@@ -133,6 +133,7 @@ def _write(
         x if b else jnp.broadcast_to(x, (size, *jnp.shape(x)))
         for x, b in zip(operands, batched, strict=True)
     )
+    entry = entry.astype(value.dtype)
     arms = value.shape[1]
     if arms <= ROWS_ABOVE:
         columns = jnp.moveaxis(value, 0, -1)
