@@ -99,7 +99,8 @@ def flatopo_bound(
     Args:
         model: the model.
         count: records of each task, any shape.
-        gamma, alpha: as in `single_task_bound`.
+        gamma: as in `single_task_bound`.
+        alpha: likewise.
 
     Returns:
         The common shape, in reward units.
@@ -203,14 +204,11 @@ def hieropo_one_root_bound(
     $1/(1/(\lambda + \mu_s) + x) = S + (S/\lambda)^2 \mu_1 \le S + \mu_1$, and the paper's $\mu$ is
     $\mu_1$ or more as $\lambda_1(G_{s,*}^{-1}) \ge 1$.
 
-    Args:
-        model, count, gamma, optimal_gram, alpha: as in `hieropo_bound`.
+    Args, Raises:
+        As `hieropo_bound`.
 
     Returns:
         [tasks], in reward units.
-
-    Raises:
-        InputError: as `hieropo_bound`.
     """
     model, samples = _tasks(model, count, gamma, optimal_gram)
     return _one_root(model, samples, check_alpha(alpha))
@@ -231,14 +229,11 @@ def hieropo_sparse_one_root_bound(
     1/(1/(gq) + \sum_{z \ne s} 1/(g v + g / G_{z,jj})) \le \mu_s$ as $G_{z,jj} \ge \gamma
     \sigma^{-2} n_z g$.
 
-    Args:
-        model, count, gamma, alpha: as in `hieropo_sparse_bound`.
+    Args, Raises:
+        As `hieropo_sparse_bound`.
 
     Returns:
         [tasks], in reward units.
-
-    Raises:
-        InputError: as `hieropo_sparse_bound`.
     """
     model, samples = _sparse_tasks(model, count, gamma)
     return _one_root(model, samples, check_alpha(alpha))

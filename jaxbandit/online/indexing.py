@@ -130,9 +130,10 @@ def _write(
     combine: Callable[[Array, Array], Array], size: int, batched: Any, *operands: Array
 ) -> Array:
     value, arm, entry = (
-        x if b else jnp.broadcast_to(x, (size, *x.shape))
+        x if b else jnp.broadcast_to(x, (size, *jnp.shape(x)))
         for x, b in zip(operands, batched, strict=True)
     )
+    entry = entry.astype(value.dtype)
     arms = value.shape[1]
     if arms <= ROWS_ABOVE:
         columns = jnp.moveaxis(value, 0, -1)

@@ -115,6 +115,16 @@ def test_integers_stay_integers(arms):
 
 
 @pytest.mark.parametrize("arms", ARMS)
+@pytest.mark.parametrize("write", [indexing.put, indexing.add_at])
+def test_python_numbers_can_be_written(write, arms):
+    value = jnp.zeros((RUNS, arms))
+    arm = jnp.arange(RUNS, dtype=jnp.int32) % arms
+    out = jax.vmap(lambda value, arm: write(value, arm, 2))(value, arm)
+    assert out.dtype == value.dtype
+    np.testing.assert_array_equal(jnp.sum(out, axis=1), 2)
+
+
+@pytest.mark.parametrize("arms", ARMS)
 def test_ties_go_to_the_lowest(arms):
     for first in {0, arms // 2, arms - 1}:
         value = np.zeros(arms, np.float32)

@@ -1,0 +1,61 @@
+"""The pages of docs/: their code runs and prints what they say, and the API is whole."""
+
+import contextlib
+import io
+import re
+
+import pytest
+
+import jaxbandit as jb
+
+PAGES = (
+    "getting-started",
+    "concepts",
+    "your-own-policy",
+    "your-own-environment",
+    "accelerators",
+    "theory",
+)
+# A block of code, and what it prints where the page says so.
+BLOCK = re.compile(
+    r"```python\n((?:(?!```).)*)```\n(?:\n```text\n((?:(?!```).)*)```\n)?", re.DOTALL
+)
+
+
+def assert_prints_what_it_says(page, text):
+    names = {"__name__": page}
+    blocks = BLOCK.findall(text)
+    assert blocks, page
+    for code, said in blocks:
+        printed = io.StringIO()
+        with contextlib.redirect_stdout(printed):
+            exec(compile(code, page, "exec"), names)
+        assert printed.getvalue() == said, f"{page}:\n{code}"
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_code_prints_what_the_page_says(page, root_directory):
+    assert_prints_what_it_says(page, (root_directory / f"docs/{page}.md").read_text())
+
+
+def test_a_page_that_is_wrong_is_found():
+    page = "```python\nprint(1 + 1)\n```\n\n```text\n{}\n```\n"
+    assert_prints_what_it_says("right", page.format(2))
+    with pytest.raises(AssertionError, match="wrong"):
+        assert_prints_what_it_says("wrong", page.format(3))
+
+
+def test_every_public_name_is_in_the_api_once(root_directory):
+    pages = "".join(page.read_text() for page in (root_directory / "docs/api").glob("*.md"))
+    documented = re.findall(r"^::: ([\w.]+)$", pages, re.MULTILINE)
+    assert len(documented) == len(set(documented))
+    modules = ("bounds", "hard_instances")
+    public = [f"jaxbandit.{name}" for name in jb.__all__ if name not in modules]
+    public += [f"jaxbandit.bounds.{name}" for name in jb.bounds.__all__]
+    assert set(public) <= set(documented)
+
+
+def test_every_page_is_in_the_navigation(root_directory):
+    listed = set(re.findall(r"[\w/-]+\.md", (root_directory / "mkdocs.yml").read_text()))
+    docs = root_directory / "docs"
+    assert listed == {str(page.relative_to(docs)) for page in docs.rglob("*.md")}
