@@ -54,6 +54,7 @@ def main() -> None:
         fit,
         update,
         score,
+        advise,
         info,
     )
     try:
@@ -315,6 +316,48 @@ def score(
         drop_missing=drop_missing,
         console=Console(quiet=quiet, highlight=False),
     )
+
+
+def advise(
+    log: Path,
+    /,
+    arm: str,
+    reward: str,
+    horizon: tuple[int, ...],
+    arms: tuple[str, ...] = (),
+    low: float = 0.0,
+    high: float = 1.0,
+    alpha: tuple[float, ...] = (0.05, 0.2, 1.0, 5.0),
+    runs: int = 500,
+    seed: int = 0,
+    out: Path = Path("results"),
+    drop_missing: bool = False,
+    quiet: bool = False,
+) -> None:
+    """Say which policy to go on with after your own log, for which horizon, and how sure that is.
+
+    Args:
+        log: .csv or .parquet file, one record a row.
+        arm: column of arms' names, text or whole numbers.
+        reward: column of rewards.
+        horizon: rounds still to play; several are compared.
+        arms: further arms that may be played, with records or without.
+        low: least reward possible.
+        high: largest reward possible.
+        alpha: exploration budgets of OtO.
+        runs: draws of the arms' means.
+        seed: seed of everything random.
+        out: directory to write to.
+        drop_missing: leave out records with missing values, and count them.
+        quiet: print nothing but errors.
+    """
+    from rich.console import Console
+
+    from jaxbandit.studies.advise import Question
+    from jaxbandit.studies.advise import advise as answer
+
+    question = Question(log, arm, reward, horizon, arms, low, high, alpha, runs, seed, drop_missing)
+    answer(question, out, Console(quiet=quiet, highlight=False))
 
 
 def info() -> None:
