@@ -64,10 +64,11 @@ def advise(question: Question, out: Path, console: Console) -> None:
         console.print(f"{dropped:,} records left out: a value is missing")
     console.print(_shown(arms))
     out.mkdir(parents=True, exist_ok=True)
+    offline = OfflineArms(records.count, records.total)
     with reporting(console) as reporter:
         played = contest.play(
             posterior,
-            OfflineArms(records.count, records.total),
+            offline,
             horizons,
             question.alpha,
             runs=question.runs,
@@ -75,7 +76,7 @@ def advise(question: Question, out: Path, console: Console) -> None:
             progress=reporter.progress("games"),
         )
     results = contest.table(played, unit)
-    lines = contest.answers(results)
+    lines = contest.answers(results) + contest.at_floor(offline, horizons)
     lines.append(
         f"the best arm is {_best(arms)['arm']} with probability {_best(arms)['best_share']:.0%}"
     )

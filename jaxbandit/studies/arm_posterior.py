@@ -5,7 +5,7 @@ total s_i for arm i,
 
 rewards 0 or 1: $\mu_i \sim \text{Beta}(\kappa m, \kappa (1 - m))$, so
 $\mu_i \mid s_i \sim \text{Beta}(\kappa m + s_i, \kappa (1 - m) + n_i - s_i)$;
-otherwise: $\mu_i \sim N(m, \tau^2)$ and rewards $N(\mu_i, \sigma^2)$, with $\sigma$ from within arms.
+otherwise: $\mu_i \sim N(m, \tau^2)$ and rewards $N(\mu_i, \sigma^2)$, $\sigma$ from within arms.
 
 (m, kappa) and (m, tau) lie on a grid, each point of which weighs as much as its likelihood, means
 integrated out, times its prior: uniform in the log-odds of m, or in m, and in the spread
@@ -117,13 +117,18 @@ def _normal(records: ArmRecords) -> ArmPosterior:
 def _around(fine: float, reach: float) -> tuple[np.ndarray, np.ndarray]:
     """Offsets from zero, `fine` apart near it, out to `reach`; and the length each stands for."""
     offset = fine * np.sinh(np.linspace(-1, 1, _POINTS) * np.arcsinh(reach / fine))
-    return offset, np.gradient(offset)
+    return offset, _lengths(offset)
 
 
 def _spreads(largest: float) -> tuple[np.ndarray, np.ndarray]:
     """Spreads in geometric progression up to the largest, and the length each stands for."""
     spread = largest * np.geomspace(_NARROWEST, 1, _POINTS)
-    return spread, np.gradient(spread)
+    return spread, _lengths(spread)
+
+
+def _lengths(at: np.ndarray) -> np.ndarray:
+    """Weights of the trapezoidal rule."""
+    return np.convolve(np.diff(at), [0.5, 0.5])
 
 
 def _weights(fit: np.ndarray, *steps: np.ndarray) -> np.ndarray:

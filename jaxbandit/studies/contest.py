@@ -15,7 +15,7 @@ from jax import Array
 from jaxtyping import Float
 
 from jaxbandit import tiles
-from jaxbandit.online.arms import OfflineArms
+from jaxbandit.online.arms import OfflineArms, confidence, lower_bounds, squared_width
 from jaxbandit.online.environments import Environment, bernoulli_arms, gaussian_arms
 from jaxbandit.online.grid import grid
 from jaxbandit.online.policies.lcb import lcb
@@ -96,7 +96,9 @@ def play(
             horizon=np.asarray([horizon for _, horizon in each]),
             checkpoints=at_end,
         ),
-        lambda: game({"Thompson": thompson}, horizon=longest, checkpoints=horizons, curves=True),
+        lambda: game(
+            {"Thompson": thompson}, horizon=longest, checkpoints=np.asarray(horizons), curves=True
+        ),
         lambda: game(
             {"UCB": ucb(), "LCB": lcb()}, horizon=np.asarray(horizons), checkpoints=at_end
         ),
@@ -198,6 +200,22 @@ def answers(results: pl.DataFrame) -> list[str]:
             "times the least regret"
         )
     return lines
+
+
+def at_floor(offline: OfflineArms, horizons: Sequence[int]) -> list[str]:
+    """Says for which horizons LCB starts with every lower bound at the floor."""
+    bounds = confidence()
+    alike = []
+    for horizon in horizons:
+        width = squared_width(bounds, len(offline.count), 1, horizon)
+        if not np.any(lower_bounds(bounds, offline.count, offline.total, width) > bounds.floor):
+            alike.append(horizon)
+    if not alike:
+        return []
+    return [
+        "LCB cannot tell arms apart: this log puts the lower bound of each at the least reward "
+        f"possible, so it plays the first arm (T = {', '.join(f'{t:,}' for t in alike)})"
+    ]
 
 
 def title(row: dict[str, object]) -> str:

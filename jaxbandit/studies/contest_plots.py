@@ -45,16 +45,16 @@ def _panel(upper: Axes, lower: Axes, part: pl.DataFrame) -> None:
         if alpha is not None:
             line = _ALPHA_LINES[of_oto % len(_ALPHA_LINES)]
             of_oto += 1
-        look = {"color": COLOUR.get(str(name), _THOMPSON), "linestyle": line, "marker": "."}
+        colour = COLOUR.get(str(name), _THOMPSON)
         at, mean, sem, share = (
             one[column].to_numpy()
             for column in ("horizon", "regret_mean", "regret_sem", "least_share")
         )
-        upper.plot(at, mean / at, label=title({"policy": name, "alpha": alpha}), **look)
-        upper.fill_between(
-            at, (mean - 2 * sem) / at, (mean + 2 * sem) / at, color=look["color"], alpha=0.12, lw=0
-        )
-        lower.plot(at, share, **look)
+        label = title({"policy": name, "alpha": alpha})
+        upper.plot(at, mean / at, color=colour, linestyle=line, marker=".", label=label)
+        low, high = (mean - 2 * sem) / at, (mean + 2 * sem) / at
+        upper.fill_between(at, low, high, color=colour, alpha=0.12, lw=0)
+        lower.plot(at, share, color=colour, linestyle=line, marker=".")
     at, logged = (part[name].to_numpy() for name in ("horizon", "logged_regret_mean"))
     upper.plot(at, logged / at, color="0.45", linestyle=":", label="arms as logged")
     for axis in (upper, lower):
