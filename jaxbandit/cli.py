@@ -29,6 +29,7 @@ FigureName = Literal[
     "oto-fig9",
     "oto-fig10",
     "oto-table3",
+    "open-bandit",
 ]
 
 
@@ -86,6 +87,7 @@ def reproduce(
     avazu: Path | None = None,
     reward_table: Path | None = None,
     synthetic: bool = False,
+    open_bandit: Path | None = None,
     quiet: bool = False,
 ) -> None:
     """Reproduce the papers' figures: a CSV, a PNG and a JSON record for each.
@@ -107,13 +109,24 @@ def reproduce(
         reward_table: rewards of click models that an earlier run kept, for the bandit phase alone;
             or
         synthetic: a stand-in for Avazu's data.
+        open_bandit: directory with the Open Bandit Dataset (open-bandit).
         quiet: print nothing but errors.
     """
     from jaxbandit.studies.figures import Settings
     from jaxbandit.studies.reproduce import reproduce_figures
 
     settings = Settings(
-        runs, seed, confidence, movielens, rank, clusters, tasks, avazu, reward_table, synthetic
+        runs,
+        seed,
+        confidence,
+        movielens,
+        rank,
+        clusters,
+        tasks,
+        avazu,
+        reward_table,
+        synthetic,
+        open_bandit,
     )
     reproduce_figures(figures, settings, out, quiet=quiet)
 
