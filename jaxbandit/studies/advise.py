@@ -76,7 +76,7 @@ def advise(question: Question, out: Path, console: Console) -> None:
             progress=reporter.progress("games"),
         )
     results = contest.table(played, unit)
-    lines = contest.answers(results) + contest.at_floor(offline, horizons)
+    lines = contest.answers(results) + contest.of_ties(played)
     lines.append(
         f"the best arm is {_best(arms)['arm']} with probability {_best(arms)['best_share']:.0%}"
     )

@@ -41,6 +41,8 @@ class Contest(NamedTuple):
     """Against the best arm; runs are paired."""
     logged: Float[np.ndarray, " horizons"]
     """Mean regret of playing arms as often as the log has them."""
+    tied: tuple[int, ...] = ()
+    """Horizons for which LCB's bounds are all at the floor."""
 
     def paired(self, first: Name, second: Name, index: int) -> tuple[float, float]:
         """Regret of the first less that of the second at a horizon: mean and standard error."""
@@ -120,7 +122,10 @@ def play(
     assert played.logging_regret is not None
     logged = (played.regret.mean - played.logging_regret.mean)[:, -1]
     return Contest(
-        tuple(horizons), {k: np.asarray(v, float) for k, v in regret.items()}, np.asarray(logged)
+        tuple(horizons),
+        {name: np.asarray(each, float) for name, each in regret.items()},
+        np.asarray(logged),
+        tuple(horizon for horizon in horizons if _tied(offline, horizon)),
     )
 
 
@@ -130,7 +135,7 @@ def _draw(means: Array, noise_std: float | None, key: Array) -> Environment:
 
 
 def table(contest: Contest, unit: float = 1.0) -> pl.DataFrame:
-    """One row a horizon and policy.
+    """One row a horizon and policy; LCB only where it has something to choose by.
 
     `least_share` is the share of runs in which the policy has the least regret, ties divided;
     `excess` its regret less that of the policy with the least mean, with its paired error.
@@ -139,9 +144,9 @@ def table(contest: Contest, unit: float = 1.0) -> pl.DataFrame:
         contest: what was played.
         unit: of rewards, in those of the contest.
     """
-    names = list(contest.regret)
     rows = []
     for index, horizon in enumerate(contest.horizons):
+        names = [name for name in contest.regret if name[0] != "LCB" or horizon not in contest.tied]
         at = np.stack([contest.regret[name][index] for name in names])
         least = at == at.min(axis=0)
         share = (least / least.sum(axis=0)).mean(axis=1)
@@ -191,7 +196,8 @@ def answers(results: pl.DataFrame) -> list[str]:
         worst = (
             results.with_columns(ratio=ratio.fill_nan(1.0))
             .group_by("policy", "alpha", maintain_order=True)
-            .agg(pl.col("ratio").max())
+            .agg(pl.col("ratio").max(), played=pl.len())
+            .filter(pl.col("played") == pl.col("played").max())
             .sort("ratio")
         )
         row = worst.row(0, named=True)
@@ -202,20 +208,22 @@ def answers(results: pl.DataFrame) -> list[str]:
     return lines
 
 
-def at_floor(offline: OfflineArms, horizons: Sequence[int]) -> list[str]:
-    """Says for which horizons LCB starts with every lower bound at the floor."""
-    bounds = confidence()
-    alike = []
-    for horizon in horizons:
-        width = squared_width(bounds, len(offline.count), 1, horizon)
-        if not np.any(lower_bounds(bounds, offline.count, offline.total, width) > bounds.floor):
-            alike.append(horizon)
-    if not alike:
+def of_ties(contest: Contest) -> list[str]:
+    """Says for which horizons LCB has nothing to choose by."""
+    if not contest.tied:
         return []
     return [
-        "LCB cannot tell arms apart: this log puts the lower bound of each at the least reward "
-        f"possible, so it plays the first arm (T = {', '.join(f'{t:,}' for t in alike)})"
+        "LCB is left out where this log puts every arm's lower bound at the least reward possible: "
+        "it would play whichever arm comes first "
+        f"(T = {', '.join(f'{t:,}' for t in contest.tied)})"
     ]
+
+
+def _tied(offline: OfflineArms, horizon: int) -> bool:
+    """Whether LCB starts with every lower bound at the floor."""
+    bounds = confidence()
+    width = squared_width(bounds, len(offline.count), 1, horizon)
+    return not np.any(lower_bounds(bounds, offline.count, offline.total, width) > bounds.floor)
 
 
 def title(row: dict[str, object]) -> str:

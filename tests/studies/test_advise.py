@@ -6,6 +6,7 @@ from io import StringIO
 from pathlib import Path
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import polars as pl
 import pytest
@@ -140,13 +141,20 @@ def test_answers_say_what_is_not_told_apart():
     assert "play OtO (alpha 0.2): at no horizon above more than 1.5 times" in unknown
 
 
-def test_lower_bounds_at_the_floor_are_said():
+def test_lcb_is_left_out_where_its_bounds_are_all_at_the_floor():
     few = jb.OfflineArms(np.array([50, 50]), np.array([1, 2]))
     many = jb.OfflineArms(np.array([50, 5000]), np.array([1, 2500]))
-    (line,) = contest.at_floor(few, (10, 100))
-    assert "LCB cannot tell arms apart" in line
-    assert "(T = 10, 100)" in line
-    assert contest.at_floor(many, (10, 100)) == []
+    assert contest._tied(few, 10)
+    assert not contest._tied(many, 10)
+    regret = {("LCB", None): np.zeros((2, 3)), ("UCB", None): np.ones((2, 3))}
+    tied = contest.Contest((10, 100), regret, np.ones(2), tied=(100,))
+    table = contest.table(tied)
+    assert table.select("horizon", "policy").rows() == [(10, "LCB"), (10, "UCB"), (100, "UCB")]
+    assert "play UCB" in contest.answers(table)[-1]
+    (line,) = contest.of_ties(tied)
+    assert "LCB is left out" in line
+    assert "(T = 100)" in line
+    assert contest.of_ties(tied._replace(tied=())) == []
 
 
 def test_files_and_text(answered, played):
@@ -205,13 +213,14 @@ def test_command_line(jaxbandit, tmp_path):
     assert done.returncode == 1
     assert done.stderr.count("\n") == 1
     assert "no.csv" in done.stderr
-    assert jaxbandit("advise", tmp_path / "no.csv").returncode == 2
 
 
 def test_environment_is_drawn_from_the_posterior():
     means = np.array([[0.25, 0.5], [0.75, 1.0]])
     drawn = {
-        tuple(np.asarray(contest._draw(means, None, jax.random.key(seed)).mean).tolist())
+        tuple(
+            np.asarray(contest._draw(jnp.asarray(means), None, jax.random.key(seed)).mean).tolist()
+        )
         for seed in range(16)
     }
     assert drawn == {(0.25, 0.5), (0.75, 1.0)}

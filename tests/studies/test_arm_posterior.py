@@ -53,7 +53,7 @@ def test_normal_rewards_against_an_even_fine_grid():
     posterior = arm_posterior(records)
     seen = count > 0
     noise = np.sqrt(sum(((r - r.mean()) ** 2).sum() for r in rewards if len(r)) / (47 - 3))
-    np.testing.assert_allclose(posterior.noise_std, noise)
+    assert posterior.noise_std == pytest.approx(noise)
     observed = records.total[seen] / count[seen]
     pooled, width = records.total.sum() / 47, np.ptp(observed)
     reach, largest = width + 2 * noise, 2 * (noise + width)

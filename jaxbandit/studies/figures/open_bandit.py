@@ -79,7 +79,7 @@ def figure(
         rates = direct_rates(logs.random, logs.items), weighted_rates(logs.bts, logs.items)
         items.append(_items(campaign, logs, rates))
         said = [*_estimates(logs, rates), *_spread(posterior, settings.seed)]
-        said += contest.answers(results) + contest.at_floor(offline, horizons)
+        said += contest.answers(results) + contest.of_ties(played)
         findings += [f"campaign {campaign}: {line}" for line in said]
         facts[campaign] = {"items": logs.items, "records": len(logs.bts.item)}
     table = pl.concat(tables).select("campaign", pl.exclude("campaign"))
