@@ -75,11 +75,12 @@ def load_open_bandit(directory: Path, policy: LoggingPolicy, campaign: Campaign)
         )
     file = LogFile(path)
     file.require("Open Bandit Dataset", COLUMNS)
-    kinds = {"item_id": pl.Int32, "position": pl.Int32, "click": pl.Int8}
+    item, position, click, propensity = (pl.col(name) for name in COLUMNS)
+    columns = item.cast(pl.Int32), position.cast(pl.Int32), click.cast(pl.Int8), propensity
     parts = []
     for batch in file.batches(COLUMNS, [], drop_missing=False):
         _check(file, batch)
-        parts.append(batch.frame.cast(kinds))
+        parts.append(batch.frame.select(columns))
     return Recommendations(*(column.to_numpy() for column in pl.concat(parts).get_columns()))
 
 

@@ -1,6 +1,7 @@
 """The Open Bandit Dataset: its real sample, estimates of click rates, and what is refused."""
 
 import csv
+from typing import Any
 
 import numpy as np
 import pytest
@@ -124,7 +125,8 @@ def test_faulty_records(name, tmp_path):
 
 def test_what_is_not_the_data_set(tmp_path):
     assert_refused(lambda: load_open_bandit(tmp_path, "random", "all"), "all.csv is not there")
-    assert_refused(lambda: load_open_bandit(tmp_path, "lcb", "all"), "policy must be one of")
+    unknown: Any = "lcb"
+    assert_refused(lambda: load_open_bandit(tmp_path, unknown, "all"), "policy must be one of")
     path = tmp_path / "random" / "all" / "all.csv"
     path.parent.mkdir(parents=True)
     path.write_text("item_id,position,click\n1,1,0\n")

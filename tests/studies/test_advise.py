@@ -103,7 +103,7 @@ def test_regret_of_the_log(played, log):
 
 
 def test_table_against_numpy():
-    regret = {
+    regret: dict[contest.Name, np.ndarray] = {
         ("LCB", None): np.array([[1.0, 4, 2, 2]]),
         ("OtO", 0.2): np.array([[1.0, 2, 2, 1]]),
         ("UCB", None): np.array([[3.0, 0, 2, 1]]),
@@ -146,7 +146,10 @@ def test_lcb_is_left_out_where_its_bounds_are_all_at_the_floor():
     many = jb.OfflineArms(np.array([50, 5000]), np.array([1, 2500]))
     assert contest._tied(few, 10)
     assert not contest._tied(many, 10)
-    regret = {("LCB", None): np.zeros((2, 3)), ("UCB", None): np.ones((2, 3))}
+    regret: dict[contest.Name, np.ndarray] = {
+        ("LCB", None): np.zeros((2, 3)),
+        ("UCB", None): np.ones((2, 3)),
+    }
     tied = contest.Contest((10, 100), regret, np.ones(2), tied=(100,))
     table = contest.table(tied)
     assert table.select("horizon", "policy").rows() == [(10, "LCB"), (10, "UCB"), (100, "UCB")]

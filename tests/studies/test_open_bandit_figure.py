@@ -25,6 +25,12 @@ def test_table(figure):
     ]
     per_round = (figure.table["regret_mean"] / figure.table["horizon"]).to_numpy()
     assert np.all((per_round > 0) & (per_round < 0.1))  # click rates are about 0.5 %
+    # With lower bounds at zero OtO's budget never runs out.
+    of_oto, of_ucb = (
+        figure.table.filter(pl.col("policy") == name)["regret_mean"].to_list()
+        for name in ("OtO", "UCB")
+    )
+    assert of_oto == of_ucb
     assert figure.facts == {"men": {"items": 34, "records": 10_000}}
 
 
