@@ -214,7 +214,7 @@ def of_ties(contest: Contest) -> list[str]:
         return []
     return [
         "LCB is left out where this log puts every arm's lower bound at the least reward possible: "
-        "it would play whichever arm comes first, and OtO, whose budget then never runs out, is UCB "
+        "it would play whichever arm comes first; OtO, whose budget then never runs out, is UCB "
         f"(T = {', '.join(f'{t:,}' for t in contest.tied)})"
     ]
 
