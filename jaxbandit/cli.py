@@ -29,6 +29,7 @@ FigureName = Literal[
     "oto-fig9",
     "oto-fig10",
     "oto-table3",
+    "open-bandit",
 ]
 
 
@@ -54,6 +55,7 @@ def main() -> None:
         fit,
         update,
         score,
+        advise,
         info,
     )
     try:
@@ -85,6 +87,7 @@ def reproduce(
     avazu: Path | None = None,
     reward_table: Path | None = None,
     synthetic: bool = False,
+    open_bandit: Path | None = None,
     quiet: bool = False,
 ) -> None:
     """Reproduce the papers' figures: a CSV, a PNG and a JSON record for each.
@@ -106,13 +109,24 @@ def reproduce(
         reward_table: rewards of click models that an earlier run kept, for the bandit phase alone;
             or
         synthetic: a stand-in for Avazu's data.
+        open_bandit: directory with the Open Bandit Dataset (open-bandit).
         quiet: print nothing but errors.
     """
     from jaxbandit.studies.figures import Settings
     from jaxbandit.studies.reproduce import reproduce_figures
 
     settings = Settings(
-        runs, seed, confidence, movielens, rank, clusters, tasks, avazu, reward_table, synthetic
+        runs,
+        seed,
+        confidence,
+        movielens,
+        rank,
+        clusters,
+        tasks,
+        avazu,
+        reward_table,
+        synthetic,
+        open_bandit,
     )
     reproduce_figures(figures, settings, out, quiet=quiet)
 
@@ -315,6 +329,48 @@ def score(
         drop_missing=drop_missing,
         console=Console(quiet=quiet, highlight=False),
     )
+
+
+def advise(
+    log: Path,
+    /,
+    arm: str,
+    reward: str,
+    horizon: tuple[int, ...],
+    arms: tuple[str, ...] = (),
+    low: float = 0.0,
+    high: float = 1.0,
+    alpha: tuple[float, ...] = (0.05, 0.2, 1.0, 5.0),
+    runs: int = 500,
+    seed: int = 0,
+    out: Path = Path("results"),
+    drop_missing: bool = False,
+    quiet: bool = False,
+) -> None:
+    """Say which policy to go on with after your own log, for which horizon, and how sure that is.
+
+    Args:
+        log: .csv or .parquet file, one record a row.
+        arm: column of arms' names, text or whole numbers.
+        reward: column of rewards.
+        horizon: rounds still to play; several are compared.
+        arms: further arms that may be played, with records or without.
+        low: least reward possible.
+        high: largest reward possible.
+        alpha: exploration budgets of OtO.
+        runs: draws of the arms' means.
+        seed: seed of everything random.
+        out: directory to write to.
+        drop_missing: leave out records with missing values, and count them.
+        quiet: print nothing but errors.
+    """
+    from rich.console import Console
+
+    from jaxbandit.studies.advise import Question
+    from jaxbandit.studies.advise import advise as answer
+
+    question = Question(log, arm, reward, horizon, arms, low, high, alpha, runs, seed, drop_missing)
+    answer(question, out, Console(quiet=quiet, highlight=False))
 
 
 def info() -> None:

@@ -38,6 +38,8 @@ class Settings:
     """rewards of click models, kept from an earlier run; or"""
     synthetic: bool = False
     """a stand-in."""
+    open_bandit: Path | None = None
+    """Directory with the Open Bandit Dataset."""
 
 
 class Reporter(NamedTuple):
@@ -80,6 +82,7 @@ def registry() -> dict[str, Entry]:
         fit_consistency,
         hieropo,
         movielens_ratings,
+        open_bandit,
         oto,
         oto_bounds,
         oto_tables,
@@ -102,4 +105,5 @@ def registry() -> dict[str, Entry]:
         "oto-fig9": Entry(ctr.figure9, needs_data=True),
         "oto-fig10": Entry(ctr.figure10, needs_data=True),
         "oto-table3": Entry(ctr_table.table3, needs_data=True),
+        "open-bandit": Entry(open_bandit.figure, needs_data=True),
     }

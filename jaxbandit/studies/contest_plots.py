@@ -1,0 +1,64 @@
+"""Pictures of policies over horizons."""
+
+from __future__ import annotations
+
+import polars as pl
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from jaxbandit.studies.contest import title
+from jaxbandit.studies.plots import COLOUR
+
+_THOMPSON = "#CC79A7"
+_ALPHA_LINES = ("-", "--", "-.", ":")
+
+
+def over_horizons(results: pl.DataFrame, heading: str, panel: str | None = None) -> Figure:
+    """Regret per round against the horizon, over the share of draws with the least regret.
+
+    Args:
+        results: as `contest.table` gives it, of each panel.
+        heading: over all.
+        panel: column that tells panels apart, side by side.
+    """
+    parts = [results] if panel is None else results.partition_by(panel, maintain_order=True)
+    figure = Figure(figsize=(2 + 4.4 * len(parts), 6.4), layout="constrained")
+    axes = figure.subplots(2, len(parts), squeeze=False, sharex="col")
+    for (upper, lower), part in zip(axes.T, parts, strict=True):
+        _panel(upper, lower, part)
+        if panel is not None:
+            upper.set_title(part[panel][0])
+    axes[0, 0].set_ylabel("regret per round")
+    axes[1, 0].set_ylabel("share of draws with the least regret")
+    handles, titles = axes[0, 0].get_legend_handles_labels()
+    figure.legend(handles, titles, loc="outside right center", frameon=False, fontsize=8)
+    figure.suptitle(heading)
+    runs = f"{results['runs'].max():,} draws of the means given the log; bands: ± 2 standard errors"
+    figure.supxlabel(runs, fontsize=8, color="0.4")
+    return figure
+
+
+def _panel(upper: Axes, lower: Axes, part: pl.DataFrame) -> None:
+    of_oto = 0
+    for (name, alpha), one in part.group_by("policy", "alpha", maintain_order=True):
+        line = "-"
+        if alpha is not None:
+            line = _ALPHA_LINES[of_oto % len(_ALPHA_LINES)]
+            of_oto += 1
+        colour = COLOUR.get(str(name), _THOMPSON)
+        at, mean, sem, share = (
+            one[column].to_numpy()
+            for column in ("horizon", "regret_mean", "regret_sem", "least_share")
+        )
+        label = title({"policy": name, "alpha": alpha})
+        upper.plot(at, mean / at, color=colour, linestyle=line, marker=".", label=label)
+        low, high = (mean - 2 * sem) / at, (mean + 2 * sem) / at
+        upper.fill_between(at, low, high, color=colour, alpha=0.12, lw=0)
+        lower.plot(at, share, color=colour, linestyle=line, marker=".")
+    at, logged = (part[name].to_numpy() for name in ("horizon", "logged_regret_mean"))
+    upper.plot(at, logged / at, color="0.45", linestyle=":", label="arms as logged")
+    for axis in (upper, lower):
+        axis.set_xscale("log")
+        axis.set_ylim(bottom=0)
+        axis.grid(alpha=0.25)
+    lower.set_xlabel("horizon (rounds)")
