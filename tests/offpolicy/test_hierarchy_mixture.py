@@ -46,6 +46,7 @@ def log_densities(feature, reward, mean, cov, noise_std):
     )
 
 
+@pytest.mark.slow  # many fits
 def test_planted_clusters_are_found():
     feature, reward, cluster, stats = draw()
     mixture = jb.fit_hierarchy_mixture(stats, clusters=3)
