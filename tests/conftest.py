@@ -63,3 +63,8 @@ def jaxbandit(root_directory, environment):
         )
 
     return call
+
+
+def pytest_collection_modifyitems(items):
+    """The longest tests first, which are others in processes of their own, so that none is last."""
+    items.sort(key=lambda item: item.path.name not in ("test_x64.py", "test_shapes.py"))
