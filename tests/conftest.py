@@ -65,6 +65,10 @@ def jaxbandit(root_directory, environment):
     return call
 
 
-def pytest_collection_modifyitems(items):
-    """The longest tests first, which are others in processes of their own, so that none is last."""
+def pytest_collection_modifyitems(config, items):
+    """Tests for the other precision are left to a process in it; long ones, which are those that
+    start a process, come first, so that none is last."""
+    other = "float32" if jax.config.jax_enable_x64 else "float64"
+    config.hook.pytest_deselected(items=[x for x in items if x.get_closest_marker(other)])
+    items[:] = [x for x in items if not x.get_closest_marker(other)]
     items.sort(key=lambda item: item.path.name not in ("test_x64.py", "test_shapes.py"))

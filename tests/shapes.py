@@ -45,8 +45,9 @@ def _with_fields(hint: Any) -> Any:
     parts = {part: _with_fields(part) for part in get_args(hint) if not isinstance(part, list)}
     if get_origin(hint) in (tuple, dict, Union, UnionType) and any(parts.values()):
         args = tuple(parts[part] or part for part in get_args(hint))
-        origin = get_origin(hint)
-        return Union[args] if origin in (Union, UnionType) else origin[args]  # noqa: UP007  (of values, which `|` does not join)
+        # `X | Y` has an origin that takes no brackets.
+        origin = Union if get_origin(hint) is UnionType else get_origin(hint)
+        return origin[args]
     return None
 
 

@@ -78,7 +78,7 @@ def test_bad_usage(jaxbandit, arguments):
     assert "Traceback" not in done.stderr + done.stdout
 
 
-def fails(done, *words):
+def assert_fails(done, *words):
     assert done.returncode == 1
     assert len(done.stderr.strip().splitlines()) == 1
     assert done.stderr.startswith("jaxbandit: ")
@@ -88,12 +88,12 @@ def fails(done, *words):
 
 def test_no_runs(jaxbandit, tmp_path):
     done = jaxbandit("reproduce", "hieropo-fig2", "--runs", 0, "--out", tmp_path)
-    fails(done, "runs must be a whole number of at least 1, was 0")
+    assert_fails(done, "runs must be a whole number of at least 1, was 0")
 
 
 def test_movielens_is_not_there(jaxbandit, tmp_path):
     missing = tmp_path / "nowhere"
-    fails(
+    assert_fails(
         jaxbandit(
             "reproduce", "hieropo-fig3", "--movielens", missing, "--out", tmp_path, "--quiet"
         ),
@@ -104,21 +104,23 @@ def test_movielens_is_not_there(jaxbandit, tmp_path):
 def test_out_cannot_be_written(jaxbandit, tmp_path):
     (tmp_path / "file").write_text("")
     out = tmp_path / "file" / "results"
-    fails(jaxbandit("reproduce", "hieropo-fig2", "--runs", 1, "--out", out), str(tmp_path / "file"))
+    assert_fails(
+        jaxbandit("reproduce", "hieropo-fig2", "--runs", 1, "--out", out), str(tmp_path / "file")
+    )
 
 
 CLICK_FIGURE = ("reproduce", "oto-fig5", "--quiet")
 
 
 def test_click_models_need_a_source(jaxbandit, tmp_path):
-    fails(jaxbandit(*CLICK_FIGURE, "--out", tmp_path), "give one of --avazu FILE")
+    assert_fails(jaxbandit(*CLICK_FIGURE, "--out", tmp_path), "give one of --avazu FILE")
 
 
 def test_click_models_refuse_a_truncated_log(jaxbandit, tmp_path):
     path = tmp_path / "train.gz"
     path.write_bytes(gzip.compress(avazu_like(500).table.write_csv().encode())[:-1000])
     done = jaxbandit(*CLICK_FIGURE, "--avazu", path, "--out", tmp_path)
-    fails(done, str(path), "truncated or damaged")
+    assert_fails(done, str(path), "truncated or damaged")
 
 
 def test_info(jaxbandit):
@@ -189,10 +191,10 @@ def test_bounds(jaxbandit, tmp_path):
 )
 def test_bounds_bad_input(jaxbandit, tmp_path, arguments, words):
     study, *rest = arguments
-    fails(jaxbandit("bounds", study, *rest, "--out", tmp_path, "--quiet"), words)
+    assert_fails(jaxbandit("bounds", study, *rest, "--out", tmp_path, "--quiet"), words)
 
 
 def test_bounds_unknown_key(jaxbandit, tmp_path):
     (tmp_path / "study.toml").write_text("horizon = [10]")
     done = jaxbandit("bounds", "oto", "--file", tmp_path / "study.toml", "--out", tmp_path)
-    fails(done, "no option 'horizon'; did you mean 'horizons'?")
+    assert_fails(done, "no option 'horizon'; did you mean 'horizons'?")

@@ -3,34 +3,27 @@
 from __future__ import annotations
 
 import inspect
-import os
 import subprocess
 import sys
 from typing import NamedTuple
 
-import jax
 import jax.numpy as jnp
 import jaxtyping
 import pytest
 from jax import Array
 from jaxtyping import Float
 
-import jaxbandit as jb
-from jaxbandit import spd
-from jaxbandit.online.policies.base import Problem
 from tests import shapes
 from tests.shapes import checked
 
-CHECKED = shapes.SWITCH in os.environ
 PARTS = [
-    "test_shapes.py",
+    "shapes_in_package.py",
     "test_package.py::test_doctests",
     "offpolicy/test_policy.py",
     "online/test_policies.py",
 ]
 
 
-@pytest.mark.skipif(CHECKED, reason="this process checks already")
 def test_shapes_are_as_annotated(root_directory, environment):
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-n", "0", "-p", "no:cacheprovider"]
@@ -41,23 +34,6 @@ def test_shapes_are_as_annotated(root_directory, environment):
         text=True,
     )
     assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-1000:]
-
-
-@pytest.mark.skipif(not CHECKED, reason="runs in the process above")
-def test_a_wrong_shape_is_caught_in_the_package():
-    spd.cholesky(jnp.eye(3))
-    with pytest.raises(jaxtyping.TypeCheckError, match="matrix"):
-        spd.cholesky(jnp.ones((3, 2)))
-    with pytest.raises(jaxtyping.TypeCheckError, match="arm"):
-        jax.jit(jb.take)(jnp.ones(3), jnp.zeros(2, jnp.int32))
-    with pytest.raises(jaxtyping.TypeCheckError, match="problem"):
-        jb.ucb().init(jb.confidence(), Problem(jnp.ones(3), jnp.ones(2), jnp.float32(9)))
-
-
-def test_what_users_hand_over_gets_as_far_as_outside_of_tests():
-    assert jb.effective_sample_size([0, 0]) == 2
-    with pytest.raises(jb.InputError, match="action must have shape"):
-        jb.suboptimality(jnp.ones(2), jnp.ones((3, 4, 2)), jnp.zeros(2, int))
 
 
 class Pair(NamedTuple):

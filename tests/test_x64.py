@@ -3,7 +3,6 @@
 import subprocess
 import sys
 
-import jax
 import pytest
 
 FILES = {
@@ -23,14 +22,29 @@ FILES = {
         "online/test_bounds.py",
         "online/test_bounds_runs.py",
     ],
+    "decisions": ["online/test_decisions.py"],
+    "baselines": ["online/test_baselines.py", "online/test_contract.py"],
+    "many decisions": ["online/test_decisions.py"],
+}
+# Which of a part's tests, where not all that are quick.
+CHOICE = {
+    "baselines": ["-k", "as_the_oracle or types_are_kept"],
+    "many decisions": ["-m", "slow"],
 }
 
 
-@pytest.mark.skipif(bool(jax.config.jax_enable_x64), reason="this process is in float64 already")
-@pytest.mark.parametrize("part", FILES)
+@pytest.mark.float32  # a process in float64 need not start another
+@pytest.mark.parametrize(
+    "part",
+    [
+        pytest.param(part, marks=[pytest.mark.slow] if "slow" in CHOICE.get(part, []) else [])
+        for part in FILES
+    ],
+)
 def test_numerical_tests_pass_in_float64(part, root_directory, environment):
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-n", "0", "-p", "no:cacheprovider", "-x"]
+        + CHOICE.get(part, [])
         + [str(root_directory / "tests" / name) for name in FILES[part]],
         cwd=root_directory,
         env=environment | {"JAX_ENABLE_X64": "1", "PYTHONWARNINGS": "default"},

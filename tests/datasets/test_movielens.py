@@ -48,7 +48,7 @@ def message(path) -> str:
     return str(caught.value)
 
 
-def check_rows(ratings):
+def assert_rows(ratings):
     assert ratings.user.tolist() == [0, 2, 0, 1]
     assert ratings.movie.tolist() == [1, 0, 0, 1]
     assert ratings.rating.tolist() == [4.5, 0.5, 5, 3]
@@ -63,7 +63,7 @@ def check_rows(ratings):
 @pytest.mark.parametrize("folder", [".", "ml-1m"])
 def test_every_published_form_is_found_and_reads_the_same(tmp_path, name, packing, folder):
     pack(tmp_path / folder / name, packing, text(name).encode())
-    check_rows(load_movielens(tmp_path))
+    assert_rows(load_movielens(tmp_path))
 
 
 @pytest.mark.parametrize("packed", ["u.data", "u.data.gz", "ml-1m.zip"])
@@ -71,20 +71,20 @@ def test_a_file_may_be_named_itself(tmp_path, packed):
     packing = {"u.data": "plain", "u.data.gz": "gz", "ml-1m.zip": "zip"}[packed]
     pack(tmp_path / "u.data", packing, text("u.data").encode())
     (tmp_path / "ratings.csv").write_text("another")
-    check_rows(load_movielens(tmp_path / packed))
+    assert_rows(load_movielens(tmp_path / packed))
 
 
 def test_an_unpacked_file_goes_before_the_archive_it_came_in(tmp_path):
     (tmp_path / "ml-1m.zip").write_bytes(b"not even an archive")
     pack(tmp_path / "ml-1m" / "ratings.dat", "plain", text("ratings.dat").encode())
-    check_rows(load_movielens(tmp_path))
+    assert_rows(load_movielens(tmp_path))
 
 
 def test_windows_line_ends_and_a_missing_last_one(tmp_path):
     for name in ("ratings.csv", "ratings.dat"):
         content = text(name).replace("\n", "\r\n").removesuffix("\r\n")
         (tmp_path / name).write_bytes(content.encode())
-        check_rows(load_movielens(tmp_path / name))
+        assert_rows(load_movielens(tmp_path / name))
 
 
 def test_two_candidates_are_not_chosen_between(tmp_path):

@@ -42,7 +42,7 @@ def chain(model, stats, theta, covs, contexts, alpha):
     ]
 
 
-def check_runs(seed, d, m, problems, runs, slack):
+def assert_runs(seed, d, m, problems, runs, slack):
     """Truths on the very edge of what the intervals allow; returns how many were checked."""
     rng = np.random.default_rng([seed, d, m])
     held, closest = 0, 0.0
@@ -80,7 +80,7 @@ def check_runs(seed, d, m, problems, runs, slack):
 
 @pytest.mark.parametrize(("d", "m"), [(1, 1), (1, 20), (2, 5), (5, 30), (10, 100)])
 def test_every_bound_holds_on_every_run_of_the_event(d, m, near):
-    held, closest = check_runs(0, d, m, problems=6, runs=4, slack=near)
+    held, closest = assert_runs(0, d, m, problems=6, runs=4, slack=near)
     assert held == 24 * m
     assert closest > (0.2 if m > 1 else 0)
 
@@ -89,7 +89,7 @@ def test_every_bound_holds_on_every_run_of_the_event(d, m, near):
 @pytest.mark.parametrize("d", range(1, 11))
 @pytest.mark.parametrize("m", [1, 7, 100])
 def test_every_bound_holds_on_a_hundred_thousand_runs(d, m, near):
-    held, _ = check_runs(1, d, m, problems=25 if m == 100 else 40, runs=4, slack=near)
+    held, _ = assert_runs(1, d, m, problems=25 if m == 100 else 40, runs=4, slack=near)
     assert held >= 160
 
 

@@ -16,7 +16,7 @@ def case():
     return make_case("plain", 2)
 
 
-def check_sums(stats: jb.TaskStatistics, log: jb.BanditLog, tasks: int, rtol: float) -> None:
+def assert_sums(stats: jb.TaskStatistics, log: jb.BanditLog, tasks: int, rtol: float) -> None:
     *sums, count = oracle.task_sums(log, tasks)
     for one, two in zip(stats[:3], sums, strict=True):
         assert normwise(one[None], two[None]) < rtol
@@ -30,36 +30,36 @@ def tight(x64) -> float:
 
 
 def test_batched_sums(case, tight):
-    check_sums(jb.task_statistics(case.log, case.tasks), case.log, case.tasks, tight)
+    assert_sums(jb.task_statistics(case.log, case.tasks), case.log, case.tasks, tight)
 
 
 def test_traced_sums(case, tight):
     stats = jax.jit(jb.task_statistics, static_argnums=1)(case.log, case.tasks)
-    check_sums(stats, case.log, case.tasks, tight)
+    assert_sums(stats, case.log, case.tasks, tight)
 
 
 def test_chunks_add_up(case, tight, monkeypatch):
     monkeypatch.setattr(statistics, "_CHUNK", 64)
     log = jb.BanditLog(*(np.concatenate([field] * 8) for field in case.log))
-    check_sums(jb.task_statistics(log, case.tasks), log, case.tasks, tight)
+    assert_sums(jb.task_statistics(log, case.tasks), log, case.tasks, tight)
 
 
 def test_recursion_can_be_continued_and_mapped(case, tight):
     empty = jb.empty_statistics(case.tasks, 2)
-    check_sums(jb.scan_statistics(empty, case.log), case.log, case.tasks, tight)
+    assert_sums(jb.scan_statistics(empty, case.log), case.log, case.tasks, tight)
     parts = [jb.BanditLog(*(field[s] for field in case.log)) for s in (np.s_[:70], np.s_[70:])]
     continued = jb.scan_statistics(jb.scan_statistics(empty, parts[0]), parts[1])
-    check_sums(continued, case.log, case.tasks, tight)
+    assert_sums(continued, case.log, case.tasks, tight)
     two = jb.BanditLog(*(jnp.stack([field[:60], field[60:120]]) for field in case.log))
     mapped = jax.jit(jax.vmap(jb.scan_statistics, in_axes=(None, 0)))(empty, two)
     for index in range(2):
         log = jb.BanditLog(*(np.asarray(field[index]) for field in two))
         stats = jax.tree.map(lambda x, i=index: x[i], mapped)
-        check_sums(stats, log, case.tasks, tight)
+        assert_sums(stats, log, case.tasks, tight)
 
 
 def test_one_record(case, tight):
     record = jb.BanditLog(*(field[5] for field in case.log))
     stats = jax.jit(jb.add_record)(jb.empty_statistics(case.tasks, 2), record)
     one = jb.BanditLog(*(field[5:6] for field in case.log))
-    check_sums(stats, one, case.tasks, tight)
+    assert_sums(stats, one, case.tasks, tight)

@@ -1,8 +1,5 @@
 """Every decision of the baseline policies against their oracle, and their limits."""
 
-import subprocess
-import sys
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -17,9 +14,8 @@ from tests.online.cases import Setting, random_instance, settings, synthetic
 
 RUNS, HORIZON = 20, 400
 
-in_float64 = pytest.mark.skipif(
-    not jax.config.jax_enable_x64, reason="float32 rounds indices that nearly tie"
-)
+# In float32, indices that nearly tie round to either side: then decisions differ.
+in_float64 = pytest.mark.float64
 
 
 def round_keys(runs, horizon):
@@ -366,22 +362,3 @@ def test_moss_without_bonus_is_greedy():
     np.testing.assert_array_equal(
         plays(jb.moss(), instance, horizon), plays(jb.epsilon_greedy(0.0), instance, horizon)
     )
-
-
-@pytest.mark.skipif(bool(jax.config.jax_enable_x64), reason="this process is in float64 already")
-def test_decisions_and_types_in_float64(root_directory, environment):
-    files = [__file__, str(root_directory / "tests" / "online" / "test_contract.py")]
-    done = subprocess.run(
-        [
-            sys.executable,
-            "-m",
-            "pytest",
-            *["-n", "0", "-p", "no:cacheprovider", "-x", "-k", "as_the_oracle or types_are_kept"],
-            *files,
-        ],
-        cwd=root_directory,
-        env=environment | {"JAX_ENABLE_X64": "1", "PYTHONWARNINGS": "default"},
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-1000:]

@@ -50,7 +50,7 @@ def evaluate(runs, anytime):
     return jax.tree.map(lambda x: np.asarray(x, float), out)
 
 
-def check_runs(seed, runs, arms, anytime, longest):
+def assert_runs(seed, runs, arms, anytime, longest):
     """Every bound on every run; returns how many runs had the event, of how many."""
     rng = np.random.default_rng([seed, arms, anytime])
     instances = bounds_play.draw(rng, runs, arms, longest)
@@ -72,7 +72,7 @@ def check_runs(seed, runs, arms, anytime, longest):
 @pytest.mark.parametrize("anytime", [False, True], ids=["known", "unknown"])
 @pytest.mark.parametrize("arms", [2, 6, 50])
 def test_every_bound_holds_on_every_run_of_the_event(arms, anytime):
-    held, closest = check_runs(0, 300, arms, anytime, longest=400)
+    held, closest = assert_runs(0, 300, arms, anytime, longest=400)
     assert held > 850
     # Not for being loose: some runs come near.
     assert closest["ucb", "regret"] > 0.7
@@ -85,7 +85,7 @@ def test_every_bound_holds_on_every_run_of_the_event(arms, anytime):
 def test_every_bound_holds_on_a_hundred_thousand_runs(arms, anytime):
     held = 0
     for seed in range(1, 4):
-        held += check_runs(seed, 1000, arms, anytime, longest=20_000)[0]
+        held += assert_runs(seed, 1000, arms, anytime, longest=20_000)[0]
     assert held > 8400
 
 

@@ -27,7 +27,7 @@ def one_run(policy, run, horizon=HORIZON):
     return jb.rollout(key, policy, ENVIRONMENT, offline, horizon=horizon)
 
 
-def same_play(one, other):
+def assert_same_play(one, other):
     np.testing.assert_array_equal(one.arm, other.arm)
     np.testing.assert_array_equal(one.reward, other.reward)
     for name, value in one.info.items():
@@ -41,7 +41,9 @@ def test_mapped_is_looped(name):
     run = jax.jit(lambda index, total: _looped(policy, index, total), compiler_options=cases.QUICK)
     for index, total in enumerate(TOTAL):
         looped = run(index, jnp.asarray(total, float))
-        same_play(jax.tree.map(lambda leaf, i=index: leaf[i], mapped._replace(state=())), looped)
+        assert_same_play(
+            jax.tree.map(lambda leaf, i=index: leaf[i], mapped._replace(state=())), looped
+        )
 
 
 def _looped(policy, index, total):
@@ -56,7 +58,7 @@ def test_compiled_is_eager(name):
     compiled = rollouts(policy, horizon)
     with jax.disable_jit():
         eager = one_run(policy, 1, horizon)
-    same_play(jax.tree.map(lambda leaf: leaf[1], compiled._replace(state=())), eager)
+    assert_same_play(jax.tree.map(lambda leaf: leaf[1], compiled._replace(state=())), eager)
 
 
 @pytest.mark.parametrize("name", POLICIES)

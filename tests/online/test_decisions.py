@@ -1,8 +1,5 @@
 """Every decision of every policy against the oracle, and the limits in which OtO is UCB or LCB."""
 
-import subprocess
-import sys
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -15,9 +12,8 @@ from tests.online.cases import BUDGETS, Setting, both, random_instance, settings
 ALPHA = {False: 0.2, True: 0.6}
 RUNS, HORIZON = 20, 2000
 
-in_float64 = pytest.mark.skipif(
-    not jax.config.jax_enable_x64, reason="float32 rounds budgets near zero to either side"
-)
+# In float32, budgets near zero round to either side: then decisions differ.
+in_float64 = pytest.mark.float64
 
 
 def assert_agree(ours, theirs, policy, tolerance=1e-9):
@@ -145,7 +141,7 @@ def test_normal_rewards_decide_as_the_oracle(policy):
 # Decisions in float32: all the same but where a budget rounds to the other side of zero.
 
 
-@pytest.mark.skipif(bool(jax.config.jax_enable_x64), reason="about float32")
+@pytest.mark.float32
 @pytest.mark.parametrize("setting", settings()[:2], ids=name_of)
 def test_float32_decides_as_the_oracle_but_for_rounding(setting):
     for which in (1, 2):
@@ -155,7 +151,7 @@ def test_float32_decides_as_the_oracle_but_for_rounding(setting):
             assert np.mean(ours.arm != theirs.arm) < 0.05
 
 
-@pytest.mark.skipif(bool(jax.config.jax_enable_x64), reason="about float32")
+@pytest.mark.float32
 @pytest.mark.slow
 @pytest.mark.parametrize("which", [1, 2])
 @pytest.mark.parametrize("setting", settings(), ids=name_of)
@@ -217,40 +213,3 @@ def test_oto_of_alpha_zero_is_not_lcb_where_all_arms_have_data(x64):
         assert_agree(ours, theirs, "oto")
     lcb = both(instance, 1000, Setting(), "lcb")[0]
     assert np.mean(np.any(ours.arm != lcb.arm, axis=1)) > 0.9
-
-
-@pytest.mark.skipif(bool(jax.config.jax_enable_x64), reason="this process is in float64 already")
-def test_these_tests_pass_in_float64(root_directory, environment):
-    done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-n", "0", "-p", "no:cacheprovider", "-x", __file__],
-        cwd=root_directory,
-        env=environment | {"JAX_ENABLE_X64": "1", "PYTHONWARNINGS": "default"},
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-1000:]
-
-
-@pytest.mark.slow
-@pytest.mark.skipif(bool(jax.config.jax_enable_x64), reason="this process is in float64 already")
-def test_these_slow_tests_pass_in_float64(root_directory, environment):
-    done = subprocess.run(
-        [
-            sys.executable,
-            "-m",
-            "pytest",
-            "-n",
-            "0",
-            "-p",
-            "no:cacheprovider",
-            "-x",
-            "-m",
-            "slow",
-            __file__,
-        ],
-        cwd=root_directory,
-        env=environment | {"JAX_ENABLE_X64": "1", "PYTHONWARNINGS": "default"},
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-1000:]

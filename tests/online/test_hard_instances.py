@@ -87,7 +87,7 @@ def larger_regret(policies, count, make):
 PAIRS = {"skewed": [200, 0, 0, 3], "even": [30, 30, 30, 30]}
 
 
-def check_pair(policies, count):
+def assert_pair(policies, count):
     def make(pulls):
         pair = hard.confusable_pair(count, HORIZON, pulls=pulls)
         return [one.environment for one in pair]
@@ -101,7 +101,7 @@ def check_pair(policies, count):
 
 @pytest.mark.parametrize("count", PAIRS)
 def test_no_policy_has_less_regret_on_both_of_a_pair(count):
-    check_pair(policies() | {"thompson": jb.thompson_gaussian(0.5)}, PAIRS[count])
+    assert_pair(policies() | {"thompson": jb.thompson_gaussian(0.5)}, PAIRS[count])
 
 
 @pytest.mark.slow  # a program of all policies takes a minute to compile
@@ -109,7 +109,7 @@ def test_no_policy_of_the_library_has_less_regret_on_both_of_a_pair():
     every = {name: first for name, (first, _) in cases.registered().items()}
     del every["thompson_bernoulli"]  # not for normal rewards
     for count in PAIRS.values():
-        check_pair(every, count)
+        assert_pair(every, count)
 
 
 def test_thompson_sampling_with_a_beta_prior_has_no_less_regret_on_a_pair_of_its_rewards():

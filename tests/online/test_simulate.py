@@ -44,7 +44,7 @@ def leaves(out):
     return [np.asarray(leaf) for leaf in jax.tree.leaves([out.policies, out.differences])]
 
 
-def same(one, other):
+def assert_same(one, other):
     for a, b in zip(leaves(one), leaves(other), strict=True):
         np.testing.assert_array_equal(a, b)
 
@@ -92,7 +92,7 @@ def curves(trajectory):
     } | {name: x[:, at] for name, x in trajectory.info.items()}
 
 
-def close_moments(moments, value):
+def assert_close_moments(moments, value):
     value = np.asarray(value, float)
     assert np.all(moments.count == len(value))
     np.testing.assert_allclose(moments.mean, value.mean(axis=0), rtol=1e-5, atol=1e-4)
@@ -105,10 +105,10 @@ def close_moments(moments, value):
 def test_results_are_those_of_rollouts(name, out, looped):
     expected, found = curves(looped[name]), out[name]
     for field in ("regret", "logging_regret", "reward", "pulls"):
-        close_moments(getattr(found, field), expected[field])
+        assert_close_moments(getattr(found, field), expected[field])
     assert set(found.info) == set(looped[name].info)
     for field, moments in found.info.items():
-        close_moments(moments, expected[field])
+        assert_close_moments(moments, expected[field])
     # Run by run, in order.
     np.testing.assert_allclose(found.final_regret, expected["regret"][:, -1], rtol=1e-5, atol=1e-5)
     np.testing.assert_array_equal(found.final_reward, expected["reward"][:, -1])
@@ -119,7 +119,7 @@ def test_paired_differences_are_those_of_rollouts(out, looped):
     regret = {name: curves(trajectory)["regret"] for name, trajectory in looped.items()}
     for first in POLICIES:
         for second in POLICIES:
-            close_moments(out.paired(first, second), regret[first] - regret[second])
+            assert_close_moments(out.paired(first, second), regret[first] - regret[second])
 
 
 def test_offline_rewards_are_drawn_anew_in_each_run():
@@ -147,7 +147,7 @@ def test_fixed_offline_data_are_the_same_in_every_run():
         np.asarray, jax.jit(jax.vmap(one), compiler_options=QUICK)(jnp.arange(LOOPED))
     )
     expected = curves(trajectory)
-    close_moments(found.regret, expected["regret"])
+    assert_close_moments(found.regret, expected["regret"])
     np.testing.assert_array_equal(found.final_reward, expected["reward"][:, -1])
 
 
@@ -169,7 +169,7 @@ def test_first_runs_are_the_same_bits(out):
 
 
 def test_threads_change_no_bit():
-    same(play(2100, threads=1), play(2100, threads=2))
+    assert_same(play(2100, threads=1), play(2100, threads=2))
 
 
 def test_other_policies_in_the_call_change_no_bit(out):

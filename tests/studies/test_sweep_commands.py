@@ -4,7 +4,7 @@ import polars as pl
 import pytest
 import xarray as xr
 
-from jaxbandit import cli
+from jaxbandit.commands import sweeps
 from jaxbandit.studies import run, sweep
 from jaxbandit.studies.result import RESULT
 from tests.messages import assert_refused
@@ -19,7 +19,7 @@ def file(tmp_path):
 
 
 def test_status(complete, capsys):
-    cli.status(complete)
+    sweeps.status(complete)
     assert capsys.readouterr().out == (
         "cells: 8 of 8 complete\nblocks: 24 stored, 0 known to be missing\nruns: 16,800\n"
         f"result: {complete / RESULT}\n"
@@ -30,17 +30,17 @@ def test_status_of_damage(complete, tmp_path, capsys):
     store = tmp_path / "store"
     run.run_study(planned(), store, shard=(1, 2))
     blocks(store)[1].write_bytes(b"")
-    cli.status(store)
+    sweeps.status(store)
     out = capsys.readouterr().out
     assert f"damaged: {blocks(store)[1].name}; the same sweep computes them anew" in out
     assert "result: not yet" in out
-    assert_refused(lambda: cli.export(store, tmp_path / "a.csv"), "is not complete: .* blocks")
-    assert_refused(lambda: cli.plot(store), "is not complete: .* blocks")
+    assert_refused(lambda: sweeps.export(store, tmp_path / "a.csv"), "is not complete: .* blocks")
+    assert_refused(lambda: sweeps.plot(store), "is not complete: .* blocks")
 
 
 def test_exports(complete, tmp_path):
     for ending in ("csv", "parquet", "nc"):
-        cli.export(complete, tmp_path / f"result.{ending}")
+        sweeps.export(complete, tmp_path / f"result.{ending}")
     stored = xr.open_zarr(complete / RESULT, consolidated=False)
     for table in (
         pl.read_csv(tmp_path / "result.csv"),
@@ -61,12 +61,12 @@ def test_exports(complete, tmp_path):
     with xr.open_dataset(tmp_path / "result.nc", engine="scipy") as netcdf:
         xr.testing.assert_equal(netcdf["regret_mean"].load(), stored["regret_mean"].load())
     assert_refused(
-        lambda: cli.export(complete, tmp_path / "a.xls"), "must end in .csv, .parquet, .nc"
+        lambda: sweeps.export(complete, tmp_path / "a.xls"), "must end in .csv, .parquet, .nc"
     )
 
 
 def test_plot(complete, tmp_path):
-    cli.plot(complete, tmp_path / "here.png")
+    sweeps.plot(complete, tmp_path / "here.png")
     assert (tmp_path / "here.png").read_bytes().startswith(b"\x89PNG")
 
 

@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from jaxbandit import cli
+from jaxbandit.commands import sweeps
 from jaxbandit.studies import run
 from jaxbandit.studies.result import RESULT
 from tests.studies.sweeps import STUDY, blocks, contents
@@ -51,7 +51,7 @@ def finish(start):
     return call
 
 
-def killed_and_resumed(start, plan, folder, complete, times, seed):
+def assert_killed_and_resumed(start, plan, folder, complete, times, seed):
     """Kill a sweep again and again, at a random moment while it writes, then let it end."""
     store, moment = folder / f"killed-{seed}", random.Random(seed)
     for _ in range(times):
@@ -72,13 +72,14 @@ def killed_and_resumed(start, plan, folder, complete, times, seed):
 
 
 def test_killed_and_resumed(start, plan, folder, complete):
-    assert killed_and_resumed(start, plan, folder, complete, times=2, seed=0) > 0
+    survived = assert_killed_and_resumed(start, plan, folder, complete, times=2, seed=0)
+    assert survived > 0
 
 
 @pytest.mark.slow  # Fifty processes of some seconds each.
 def test_killed_fifty_times(start, plan, folder, complete):
     for seed in range(1, 26):
-        killed_and_resumed(start, plan, folder, complete, times=2, seed=seed)
+        assert_killed_and_resumed(start, plan, folder, complete, times=2, seed=seed)
 
 
 def test_interrupted(start, plan, folder, complete, capsys):
@@ -93,7 +94,7 @@ def test_interrupted(start, plan, folder, complete, capsys):
         f"jaxbandit: interrupted; what is in {store} is complete, and the same command goes on "
         "from there\n"
     )
-    cli.status(store)
+    sweeps.status(store)
     assert "result: not yet" in capsys.readouterr().out
     run.run_study(plan, store)
     assert contents(store / RESULT) == contents(complete / RESULT)
