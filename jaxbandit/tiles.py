@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Callable, Hashable, Iterable, Iterator
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import cache
 from typing import Any, NamedTuple
@@ -284,6 +284,11 @@ def _tile(
     valid = finite & (run < runs)
     averaged = jax.tree.map(lambda leaf: moments.tile_moments(leaf, valid), out.averaged)
     return TileSummary(averaged, out.kept, finite)
+
+
+def width(widths: Mapping[str, int]) -> int:
+    """Of a tile on the devices there are, from widths by platform; `"accelerator"` is any other."""
+    return widths.get(jax.local_devices()[0].platform, widths["accelerator"])
 
 
 def compile_kind(job: Job) -> Hashable:

@@ -27,9 +27,9 @@ from jaxbandit.offpolicy.design import Instance, OffPolicyDesign, check_design, 
 from jaxbandit.offpolicy.model import TaskStatistics
 from jaxbandit.offpolicy.simulate import dense_statistics
 from jaxbandit.offpolicy.statistics import empty_statistics
+from jaxbandit.online.validation import check_checkpoints
 
-TILE_WIDTH = {"cpu": 64}
-_ACCELERATOR_TILE_WIDTH = 4096
+TILE_WIDTH = {"cpu": 64, "accelerator": 4096}
 Order = Literal["random", "sequential"]
 
 
@@ -83,7 +83,7 @@ def simulate_hierarchical(
         records: of the log that policies start from, of all tasks together.
         order: "random", a task drawn for each round, or "sequential", one task after the other.
         policies: name -> policy; default: Thompson sampling and UCB, hierarchical, flat and oracle.
-        checkpoints: rounds at which to report, increasing; default 20, to the end.
+        checkpoints: rounds at which to report, increasing; default about 200, to the end.
         threads: on a CPU, tiles computed at once; default: the cores this process may use.
         progress: called with (runs done, runs).
 
@@ -109,35 +109,22 @@ def simulate_hierarchical(
     policies = usual_policies() if policies is None else policies
     if not policies:
         raise InputError("policies must name at least one policy, was empty")
-    ends = _check_checkpoints(checkpoints, rounds)
+    ends = check_checkpoints(checkpoints, rounds)
     design = check_design(design)
     functions = tuple((name, p._replace(params=None)) for name, p in policies.items())
-    platform = jax.local_devices()[0].platform
     out = tiles.run_tiles(
         _program,
         (functions, rounds, records, order),
         root_key(key),
         (design, tuple(p.params for p in policies.values()), jnp.asarray(ends)),
         runs=runs,
-        width=TILE_WIDTH.get(platform, _ACCELERATOR_TILE_WIDTH),
+        width=tiles.width(TILE_WIDTH),
         threads=threads,
         progress=progress,
     )
     regret, differences = out.averaged
     by_name = {name: regret[name] for name in policies}
     return HierarchicalResult(ends, by_name, differences, int(runs), out.non_finite)
-
-
-def _check_checkpoints(checkpoints: ArrayLike | None, rounds: int) -> np.ndarray:
-    if checkpoints is None:
-        return np.unique(np.linspace(1, rounds, 20).round().astype(int))
-    ends = np.atleast_1d(np.asarray(checkpoints))
-    whole = np.issubdtype(ends.dtype, np.integer)
-    if not whole or len(ends) == 0 or ends[0] < 1 or ends[-1] > rounds or np.any(np.diff(ends) < 1):
-        raise InputError(
-            f"checkpoints must be increasing rounds from 1 to {rounds}, was {checkpoints}"
-        )
-    return ends
 
 
 # One run.

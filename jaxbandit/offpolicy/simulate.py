@@ -32,8 +32,7 @@ from jaxbandit.offpolicy.policy import ALGORITHMS, Algorithm
 from jaxbandit.offpolicy.statistics import empty_statistics
 
 # Runs in a tile. Part of what fixes a result's bits; on CPUs a tile this wide stays in cache.
-TILE_WIDTH = {"cpu": 16}
-_ACCELERATOR_TILE_WIDTH = 1024
+TILE_WIDTH = {"cpu": 16, "accelerator": 1024}
 
 
 class OffPolicyResult(NamedTuple):
@@ -144,14 +143,9 @@ def prepare(
         (records, tuple(algorithms.items())),
         check_design(design),
         runs=check_count("runs", runs),
-        width=tile_width(),
+        width=tiles.width(TILE_WIDTH),
         written_out=True,
     )
-
-
-def tile_width() -> int:
-    """Runs in a tile, on the devices there are."""
-    return TILE_WIDTH.get(jax.local_devices()[0].platform, _ACCELERATOR_TILE_WIDTH)
 
 
 # A tile of runs: all drawn first, then one pass over their logs.

@@ -33,8 +33,7 @@ EnvironmentDraw = Callable[[Array], Environment]
 """key -> environment, drawn anew in each run; a module-level function."""
 
 # Runs in a tile. On CPUs, as many as fit a core's innermost cache.
-TILE_WIDTH = {"cpu": 128}
-_ACCELERATOR_TILE_WIDTH = 16384
+TILE_WIDTH = {"cpu": 128, "accelerator": 16384}
 
 
 def simulate(
@@ -110,7 +109,7 @@ def simulate(
         key,
         inputs,
         runs=runs,
-        width=tile_width(),
+        width=tiles.width(TILE_WIDTH),
         threads=threads,
         progress=progress,
     )
@@ -135,11 +134,6 @@ def simulate(
             regret_curves=kept.get("curves"),
         )
     return SimulationResult(results, differences, int(runs), out.non_finite)
-
-
-def tile_width() -> int:
-    """Runs in a tile, on the devices there are."""
-    return TILE_WIDTH.get(jax.local_devices()[0].platform, _ACCELERATOR_TILE_WIDTH)
 
 
 def prepare(
@@ -241,8 +235,12 @@ def _policy(policy: Policy | Grid, index: int) -> Policy:
     return policy.item._replace(params=cell(policy.item.params, index))
 
 
-def _problem(world: program.World, in_cells: program.InCells, index: int) -> Any:
-    """The `Problem` of a cell, of arrays on the device or the host as the world's."""
-    arrays = (world.count, 0 * world.count if world.total is None else world.total)
-    count, total = (x[index] if in_cells.offline else x for x in arrays)
-    return Problem(count, total, world.horizon[index] if in_cells.horizon else world.horizon)
+def _problem(world: program.World, in_cells: program.InCells, index: int) -> Problem:
+    """The problem of a cell, of a world on the device or on the host."""
+    none = 0 * world.count
+    count, total = (
+        x[index] if in_cells.offline else x
+        for x in (world.count, none if world.total is None else world.total)
+    )
+    horizon = world.horizon[index] if in_cells.horizon else world.horizon
+    return Problem(*map(jnp.asarray, (count, total, horizon)))

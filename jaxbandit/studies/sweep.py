@@ -12,6 +12,7 @@ import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
+from jaxbandit import tiles
 from jaxbandit.checks import InputError
 from jaxbandit.offpolicy import simulate as offpolicy
 from jaxbandit.online import simulate as online
@@ -142,8 +143,8 @@ def _check_size(study: spec.Study, yes: bool) -> None:
     runs = study.cells * study.runs
     rounds = float(runs) * study.longest * len(study.names)
     journey = online if isinstance(study.problem, spec.Online) else offpolicy
-    tiles = study.cells * -(-study.runs // journey.tile_width())
-    size = 8.0 * tiles * 5 * len(study.names) * 100
+    blocks = study.cells * -(-study.runs // tiles.width(journey.TILE_WIDTH))
+    size = 8.0 * blocks * 5 * len(study.names) * 100
     if yes or (rounds <= _ABSURD_WORK and size <= _ABSURD_BYTES and study.cells <= _ABSURD_CELLS):
         return
     what = "rounds" if isinstance(study.problem, spec.Online) else "records"

@@ -130,7 +130,7 @@ BAD = {
     "no policies": ({"policies": {}}, r"policies must name at least one policy"),
     "checkpoints": (
         {"checkpoints": [3, 11]},
-        r"checkpoints must be increasing rounds from 1 to 10",
+        r"checkpoints must increase from at least 1 to at most the horizon 10",
     ),
     "key": ({"key": 3}, r"key must be one PRNG key, was 3"),
 }

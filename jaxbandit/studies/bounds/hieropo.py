@@ -22,13 +22,12 @@ from jaxbandit.keys import Purpose, purpose_key, run_key
 from jaxbandit.offpolicy.design import OffPolicyDesign, check_design, draw_log, synthetic_design
 from jaxbandit.offpolicy.model import Gaussian
 from jaxbandit.offpolicy.policy import ALGORITHMS, pessimistic_action, suboptimality
-from jaxbandit.offpolicy.simulate import dense_statistics
+from jaxbandit.offpolicy.simulate import TILE_WIDTH, dense_statistics
 from jaxbandit.studies import findings
 from jaxbandit.studies.bounds import measures, plots
 from jaxbandit.studies.bounds.options import Hieropo
 from jaxbandit.studies.figures import FigureResult, Reporter
 
-_TILE_WIDTH = 16
 WIDTHS = ("paper", "exact")
 
 
@@ -62,7 +61,7 @@ def study(options: Hieropo, reporter: Reporter) -> FigureResult:
             jax.random.key(options.seed),
             (design, jnp.asarray(list(alphas.values()))),
             runs=options.runs,
-            width=_TILE_WIDTH,
+            width=tiles.width(TILE_WIDTH),
             written_out=True,
             progress=reporter.progress(f"{tasks} tasks"),
         )
