@@ -133,6 +133,7 @@ def play_tile(
         best = jnp.max(world.mean)
         logging = total(world.count * world.mean) / jnp.maximum(total(world.count), 1)
         regret = total(pulls * (best - world.mean))
+        # Against the logging policy: sum n_k (L - mu_k), the regret less what L itself loses.
         return {
             "regret": regret,
             "logging_regret": regret - total(pulls) * (best - logging),

@@ -237,10 +237,7 @@ def _policy(policy: Policy | Grid, index: int) -> Policy:
 
 def _problem(world: program.World, in_cells: program.InCells, index: int) -> Problem:
     """The problem of a cell, of a world on the device or on the host."""
-    none = 0 * world.count
-    count, total = (
-        x[index] if in_cells.offline else x
-        for x in (world.count, none if world.total is None else world.total)
-    )
+    total = 0 * world.count if world.total is None else world.total
+    count, total = (x[index] if in_cells.offline else x for x in (world.count, total))
     horizon = world.horizon[index] if in_cells.horizon else world.horizon
     return Problem(*map(jnp.asarray, (count, total, horizon)))
