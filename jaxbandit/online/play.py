@@ -126,7 +126,7 @@ def play_tile(
 
     play_all = jax.vmap(play_one, in_axes=(None, axes, carry_axes, None), out_axes=carry_axes)
 
-    def report(params: Any, world: World, carry: Any) -> dict[str, Any]:
+    def report(params: Any, world: World, carry: Any, rounds: Array) -> dict[str, Any]:
         # From exact counts, so that nothing accumulates over rounds.
         state, tally = carry
         pulls = tally.pulls.astype(world.mean.dtype)
@@ -136,12 +136,12 @@ def play_tile(
         # Against the logging policy: sum n_k (L - mu_k), the regret less what L itself loses.
         return {
             "regret": regret,
-            "logging_regret": regret - total(pulls) * (best - logging),
+            "logging_regret": regret - rounds * (best - logging),
             "reward": tally.reward,
             "info": policy.info(params, state),
         }
 
-    report_all = jax.vmap(report, in_axes=(None, axes, carry_axes))
+    report_all = jax.vmap(report, in_axes=(None, axes, carry_axes, None))
 
     def play_on(params: Any, world: World, carry: Any, ends: Array) -> tuple[Array, dict[str, Any]]:
         def to_checkpoint(carry: Any, segment: tuple[Array, Array]) -> Any:
@@ -149,7 +149,7 @@ def play_tile(
             carry = lax.fori_loop(
                 start + 1, end + 1, lambda t, c: play_all(params, world, c, t), carry
             )
-            return carry, report_all(params, world, carry)
+            return carry, report_all(params, world, carry, end.astype(world.mean.dtype))
 
         starts = jnp.concatenate([jnp.zeros_like(ends[:1]), ends[:-1]])
         (_, tally), seen = lax.scan(to_checkpoint, carry, (starts, ends))

@@ -32,7 +32,7 @@ from jaxbandit.online.arms import (
     lower_bounds,
     squared_width,
 )
-from jaxbandit.online.indexing import first_argmax, put, take, total
+from jaxbandit.online.indexing import first_argmax, put, take
 from jaxbandit.online.policies.base import Policy, Problem, Round, need_data
 
 Budget = Literal["separate", "unified", "unified-moving"]
@@ -57,6 +57,8 @@ class Account(NamedTuple):
 
     spent: Array
     """The sum over arms of plays times (lower bound - gamma)."""
+    rounds: Array
+    """Rounds so far."""
     lcb_rounds: Array
     """L."""
     gamma: Array
@@ -145,6 +147,7 @@ def _init(budget: Budget, params: OtOParams, problem: Problem) -> OtOState:
     known = bounds.anytime is None
     account = Account(
         spent=zero,
+        rounds=zero,
         lcb_rounds=zero,
         gamma=best.low - allowance,
         allowance=allowance,
@@ -195,6 +198,7 @@ def _update(
     lagged_low = jnp.where(bounds.lagged > 0, reference.low, moved)
     account = account._replace(
         spent=spent,
+        rounds=account.rounds + 1,
         lcb_rounds=account.lcb_rounds + (1 - optimist),
         horizon=horizon,
         reference=Best(reference.arm, moved),
@@ -241,15 +245,18 @@ def _decide(
     )
 
 
-def _info(budget: Budget, params: OtOParams, state: OtOState) -> dict[str, Array]:
-    lcb_rounds = state.account.lcb_rounds
-    rounds = total(state.plays) + (lcb_rounds if budget == "separate" else 0)
-    share = 1 - lcb_rounds / jnp.maximum(rounds, 1)
-    return {"lcb_rounds": lcb_rounds, "ucb_share": share, "budget": state.decision.budget}
+def _info(params: OtOParams, state: OtOState) -> dict[str, Array]:
+    account = state.account
+    share = 1 - account.lcb_rounds / jnp.maximum(account.rounds, 1)
+    return {
+        "lcb_rounds": account.lcb_rounds,
+        "ucb_share": share,
+        "budget": state.decision.budget,
+    }
 
 
 # Built once, so that policies built alike share their functions and so their program.
 _FUNCTIONS: dict[str, tuple[Any, Any, Any, Any]] = {
-    name: (partial(_init, name), _select, partial(_update, name), partial(_info, name))
+    name: (partial(_init, name), _select, partial(_update, name), _info)
     for name in ("separate", "unified", "unified-moving")
 }
