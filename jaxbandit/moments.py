@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
-from jax import Array
+from jax import Array, lax
 from jaxtyping import Bool, Float
 
 
@@ -43,10 +43,16 @@ class Moments(NamedTuple):
 def tile_moments(value: Float[Array, "runs ..."], valid: Bool[Array, " runs"]) -> Moments:
     """Moments over the valid runs of a tile: two passes, so float32 keeps its digits."""
     count = jnp.sum(valid)
-    mask = valid.reshape((-1,) + (1,) * (value.ndim - 1))
-    mean = jnp.sum(jnp.where(mask, value, 0), axis=0) / jnp.maximum(count, 1)
-    deviation = jnp.sum(jnp.where(mask, value - mean, 0) ** 2, axis=0)
+    # Products with a vector of ones are vector code wherever the runs lie; reductions are not.
+    one = valid.astype(value.dtype)
+    value = jnp.moveaxis(value, 0, -1)
+    mean = _dot(jnp.where(valid, value, 0), one) / jnp.maximum(count, 1)
+    deviation = _dot(jnp.where(valid, value - mean[..., None], 0) ** 2, one)
     return Moments(count, mean, deviation)
+
+
+def _dot(value: Array, weight: Array) -> Array:
+    return jnp.dot(value, weight, precision=lax.Precision.HIGHEST)
 
 
 def merge(first: Moments, second: Moments) -> Moments:

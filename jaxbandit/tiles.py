@@ -106,7 +106,7 @@ def run_tiles(
         params: pytree of arrays.
         runs: number of runs.
         width: runs in a tile, as in `Job`.
-        threads: tiles in flight on a CPU; default: the cores this process may use.
+        threads: tiles in flight on a CPU; default: one more than there are cores.
         devices: devices to use; default: all local ones.
         progress: called as tiles are merged.
         written_out: as in `Job`.
@@ -168,7 +168,7 @@ def play_tiles(
         key: the root PRNG key.
         work: jobs and indices of their tiles; taken as they are needed. Tiles of a job that follow
             each other share its arrays on the device.
-        threads: tiles in flight on a CPU; default: the cores this process may use.
+        threads: tiles in flight on a CPU; default: one more than there are cores.
         devices: devices to use; default: all local ones.
 
     Raises:
@@ -179,9 +179,9 @@ def play_tiles(
     platform = devices[0].platform
     workers = len(devices)
     if platform == "cpu":
-        workers = max(
-            workers, usable_cores() if threads is None else check_count("threads", threads)
-        )
+        # One thread more than cores: XLA's own run the tiles, and one should always wait for them.
+        in_flight = usable_cores() + 1 if threads is None else check_count("threads", threads)
+        workers = max(workers, in_flight)
     roots = [jax.device_put(root, device) for device in devices]
 
     def play(job: Job, index: int, params: Any, place: int) -> TileSummary:
@@ -280,7 +280,9 @@ def _tile(
     finite = jnp.ones(width, bool)
     for leaf in jax.tree.leaves(out):
         if jnp.issubdtype(leaf.dtype, jnp.inexact):
-            finite &= jnp.all(jnp.isfinite(leaf.reshape(width, -1)), axis=1)
+            # The difference is 0, or NaN where the number is not finite.
+            entries = jnp.moveaxis(leaf - leaf, 0, -1).reshape(-1, width)
+            finite &= jnp.dot(jnp.ones(len(entries), leaf.dtype), entries) == 0
     valid = finite & (run < runs)
     averaged = jax.tree.map(lambda leaf: moments.tile_moments(leaf, valid), out.averaged)
     return TileSummary(averaged, out.kept, finite)

@@ -84,7 +84,7 @@ def simulate_hierarchical(
         order: "random", a task drawn for each round, or "sequential", one task after the other.
         policies: name -> policy; default: Thompson sampling and UCB, hierarchical, flat and oracle.
         checkpoints: rounds at which to report, increasing; default about 200, to the end.
-        threads: on a CPU, tiles computed at once; default: the cores this process may use.
+        threads: on a CPU, tiles computed at once; default: one more than there are cores.
         progress: called with (runs done, runs).
 
     Raises:

@@ -88,7 +88,7 @@ def simulate_offpolicy(
         runs: Monte-Carlo runs.
         records: sizes of the log at which to evaluate, increasing.
         algorithms: name -> function (model, stats, hyper-parameter) -> Gaussian over tasks.
-        threads: on a CPU, tiles computed at once; default: the cores this process may use.
+        threads: on a CPU, tiles computed at once; default: one more than there are cores.
         progress: called with (runs done, runs).
 
     Raises:

@@ -20,9 +20,6 @@ from jaxtyping import Float, Int, Shaped
 # arms costs more than the scattered access it saves.
 ROWS_ABOVE = 200
 
-_PIECES = 16
-_LAST = jnp.iinfo(jnp.int32).max
-
 
 def first_argmax(value: Float[Array, " arms"]) -> Int[Array, ""]:
     """The lowest index at which `value` is largest.

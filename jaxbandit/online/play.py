@@ -44,6 +44,15 @@ class Seen(NamedTuple):
     info: dict[str, Float[Array, "runs checkpoints"]]
 
 
+class Losses(NamedTuple):
+    """What is lost in a round, on average; a runs axis, where there is one, is the last."""
+
+    arm: Any
+    """[arms], by pulling it rather than the best arm."""
+    logging: Any
+    """By pulling arms as often as the offline data."""
+
+
 class _Tally(NamedTuple):
     """What is kept of a run whatever the policy."""
 
@@ -126,37 +135,41 @@ def play_tile(
 
     play_all = jax.vmap(play_one, in_axes=(None, axes, carry_axes, None), out_axes=carry_axes)
 
-    def report(params: Any, world: World, carry: Any, rounds: Array) -> dict[str, Any]:
-        # From exact counts, so that nothing accumulates over rounds.
-        state, tally = carry
-        pulls = tally.pulls.astype(world.mean.dtype)
+    def losses(world: World) -> Losses:
         best = jnp.max(world.mean)
         logging = total(world.count * world.mean) / jnp.maximum(total(world.count), 1)
-        regret = total(pulls * (best - world.mean))
-        # Against the logging policy: sum n_k (L - mu_k), the regret less what L itself loses.
+        return Losses(best - world.mean, best - logging)
+
+    def report(params: Any, losses: Losses, carry: Any, rounds: Array) -> dict[str, Any]:
+        # From exact counts, so that nothing accumulates over rounds.
+        state, tally = carry
+        regret = total(tally.pulls.astype(losses.arm.dtype) * losses.arm)
         return {
             "regret": regret,
-            "logging_regret": regret - rounds * (best - logging),
+            "logging_regret": regret - rounds * losses.logging,
             "reward": tally.reward,
             "info": policy.info(params, state),
         }
 
-    report_all = jax.vmap(report, in_axes=(None, axes, carry_axes, None))
+    loss = jax.vmap(losses, in_axes=(axes,), out_axes=axes.mean)(world)
+    report_all = jax.vmap(report, in_axes=(None, axes.mean, carry_axes, None))
 
-    def play_on(params: Any, world: World, carry: Any, ends: Array) -> tuple[Array, dict[str, Any]]:
+    def play_on(
+        params: Any, world: World, loss: Losses, carry: Any, ends: Array
+    ) -> tuple[Array, dict[str, Any]]:
         def to_checkpoint(carry: Any, segment: tuple[Array, Array]) -> Any:
             start, end = segment
             carry = lax.fori_loop(
                 start + 1, end + 1, lambda t, c: play_all(params, world, c, t), carry
             )
-            return carry, report_all(params, world, carry, end.astype(world.mean.dtype))
+            return carry, report_all(params, loss, carry, end.astype(world.mean.dtype))
 
         starts = jnp.concatenate([jnp.zeros_like(ends[:1]), ends[:-1]])
         (_, tally), seen = lax.scan(to_checkpoint, carry, (starts, ends))
         return tally.pulls, seen
 
     ends = jnp.minimum(ends, world.horizon.astype(ends.dtype))
-    operands = (policy.params, world, carry, ends)
+    operands = (policy.params, world, loss, carry, ends)
     pulls, seen = one_kernel(play_on, *operands) if as_kernel else play_on(*operands)
     pulls = jnp.moveaxis(pulls, carry_axes[1].pulls, 0)
     return Seen(pulls=pulls, **jax.tree.map(lambda leaf: jnp.swapaxes(leaf, 0, 1), seen))

@@ -72,7 +72,7 @@ def simulate(
         offline_count: samples whose rewards are drawn anew in each run, [arms] or [cells, arms].
         checkpoints: rounds at which to report, increasing; default about 200, to the horizon.
         curves: whether to keep each run's regret at the checkpoints.
-        threads: on a CPU, tiles computed at once; default: the cores this process may use.
+        threads: on a CPU, tiles computed at once; default: one more than there are cores.
         progress: called with (runs done, runs).
 
     Raises:

@@ -81,7 +81,7 @@ def run_study(
         plan: what to run.
         out: folder of the store; made if missing.
         shard: (i, n): compute the i-th of n parts, from 1; the last to finish merges.
-        threads: tiles in flight on a CPU; default: the cores this process may use.
+        threads: tiles in flight on a CPU; default: one more than there are cores.
         compute_blocks: what computes blocks; default: this process.
         advance: called with (runs there are, runs of all cells at most).
 
