@@ -11,6 +11,9 @@ import pytest
 
 from tests import shapes
 
+# Tests run a process a core: programs compiled in parts by several threads only get in their way.
+os.environ.setdefault("XLA_FLAGS", "--xla_cpu_parallel_codegen_split_count=1")
+
 if shapes.SWITCH in os.environ:
     # Before the package is imported.
     jaxtyping.install_import_hook("jaxbandit", f"{shapes.__name__}.checked")

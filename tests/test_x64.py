@@ -16,18 +16,14 @@ FILES = {
         "offpolicy/test_statistics.py",
         "offpolicy/test_properties.py",
     ],
-    "bounds": [
-        "offpolicy/test_bounds.py",
-        "offpolicy/test_bounds_runs.py",
-        "online/test_bounds.py",
-        "online/test_bounds_runs.py",
-    ],
+    "bounds": ["offpolicy/test_bounds.py", "online/test_bounds.py"],
     "decisions": ["online/test_decisions.py"],
     "baselines": ["online/test_baselines.py", "online/test_contract.py"],
     "many decisions": ["online/test_decisions.py"],
 }
 # Which of a part's tests, where not all that are quick.
 CHOICE = {
+    "matrices and posteriors": ["-k", "not under_vmap and not many_tasks"],
     "baselines": ["-k", "as_the_oracle or types_are_kept"],
     "many decisions": ["-m", "slow"],
 }

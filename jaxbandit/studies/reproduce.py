@@ -16,7 +16,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from jaxbandit import tiles
 from jaxbandit.checks import InputError, check_count
 from jaxbandit.studies import provenance
-from jaxbandit.studies.figures import FigureResult, Reporter, Settings, registry
+from jaxbandit.studies.figures import REGISTRY, FigureResult, Reporter, Settings
 from jaxbandit.studies.files import whole
 
 
@@ -35,20 +35,19 @@ def reproduce_figures(
         InputError: an unknown figure, settings or data that cannot be used.
         OSError: `out` cannot be written.
     """
-    known = registry()
     for name in names:
-        if name not in known:
-            raise InputError(f"no figure {name!r}; there are {', '.join(known)}")
+        if name not in REGISTRY:
+            raise InputError(f"no figure {name!r}; there are {', '.join(REGISTRY)}")
     if settings.runs is not None:
         check_count("runs", settings.runs)
-    names = names or [name for name, entry in known.items() if not entry.needs_data]
+    names = names or [name for name, entry in REGISTRY.items() if not entry.needs_data]
     out.mkdir(parents=True, exist_ok=True)
     console = Console(quiet=quiet, highlight=False)
     for name in names:
         started = time.monotonic()
         console.print(f"[bold]{name}[/bold]")
         with reporting(console) as reporter:
-            figure = known[name].compute(settings, reporter)
+            figure = REGISTRY[name].compute(settings, reporter)
         seconds = time.monotonic() - started
         endings = write_result(name, figure, settings, out, seconds)
         for line in figure.findings:

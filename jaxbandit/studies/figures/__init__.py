@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
@@ -70,40 +71,33 @@ class FigureResult(NamedTuple):
 class Entry(NamedTuple):
     """A figure in the registry."""
 
-    compute: Callable[[Settings, Reporter], FigureResult]
-    needs_data: bool
+    module: str
+    function: str
+    needs_data: bool = False
+
+    def compute(self, settings: Settings, reporter: Reporter) -> FigureResult:
+        """The figure; what it needs is imported only now."""
+        module = import_module(f"{__name__}.{self.module}")
+        return getattr(module, self.function)(settings, reporter)
 
 
-def registry() -> dict[str, Entry]:
-    """Every figure by its command-line name, in the papers' order."""
-    from jaxbandit.studies.figures import (
-        ctr,
-        ctr_table,
-        fit_consistency,
-        hieropo,
-        movielens_ratings,
-        open_bandit,
-        oto,
-        oto_bounds,
-        oto_tables,
-    )
-
-    return {
-        "hieropo-fig2": Entry(hieropo.figure2, needs_data=False),
-        "hieropo-fig3": Entry(hieropo.figure3, needs_data=True),
-        "fit-consistency": Entry(fit_consistency.figure, needs_data=False),
-        "movielens-ratings": Entry(movielens_ratings.held_out_ratings, needs_data=True),
-        "oto-fig1": Entry(oto_bounds.figure1, needs_data=False),
-        "oto-fig2": Entry(oto_bounds.figure2, needs_data=False),
-        "oto-tables": Entry(oto_tables.tables, needs_data=False),
-        "oto-fig3": Entry(oto.figure3, needs_data=False),
-        "oto-fig4": Entry(oto.figure4, needs_data=False),
-        "oto-fig5": Entry(ctr.figure5, needs_data=True),
-        "oto-fig6": Entry(ctr.figure6, needs_data=True),
-        "oto-fig7": Entry(oto.figure7, needs_data=False),
-        "oto-fig8": Entry(oto.figure8, needs_data=False),
-        "oto-fig9": Entry(ctr.figure9, needs_data=True),
-        "oto-fig10": Entry(ctr.figure10, needs_data=True),
-        "oto-table3": Entry(ctr_table.table3, needs_data=True),
-        "open-bandit": Entry(open_bandit.figure, needs_data=True),
-    }
+REGISTRY = {
+    "hieropo-fig2": Entry("hieropo", "figure2"),
+    "hieropo-fig3": Entry("hieropo", "figure3", needs_data=True),
+    "fit-consistency": Entry("fit_consistency", "figure"),
+    "movielens-ratings": Entry("movielens_ratings", "held_out_ratings", needs_data=True),
+    "oto-fig1": Entry("oto_bounds", "figure1"),
+    "oto-fig2": Entry("oto_bounds", "figure2"),
+    "oto-tables": Entry("oto_tables", "tables"),
+    "oto-fig3": Entry("oto", "figure3"),
+    "oto-fig4": Entry("oto", "figure4"),
+    "oto-fig5": Entry("ctr", "figure5", needs_data=True),
+    "oto-fig6": Entry("ctr", "figure6", needs_data=True),
+    "oto-fig7": Entry("oto", "figure7"),
+    "oto-fig8": Entry("oto", "figure8"),
+    "oto-fig9": Entry("ctr", "figure9", needs_data=True),
+    "oto-fig10": Entry("ctr", "figure10", needs_data=True),
+    "oto-table3": Entry("ctr_table", "table3", needs_data=True),
+    "open-bandit": Entry("open_bandit", "figure", needs_data=True),
+}
+"""Every figure by its command-line name, in the papers' order."""
