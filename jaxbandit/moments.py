@@ -21,8 +21,11 @@ class Moments(NamedTuple):
     """
 
     count: Any
+    """Runs."""
     mean: Any
+    """Over runs."""
     deviation: Any
+    """Sum over runs of squared deviations from the mean."""
 
     @property
     def var(self) -> Any:

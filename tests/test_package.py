@@ -1,20 +1,18 @@
-"""Importing, documentation and export of the public names."""
+"""Importing and documentation of the public names."""
 
+import ast
 import doctest
 import importlib
 import inspect
+import itertools
 import pkgutil
 import re
 import subprocess
 import sys
 
-import jax
-import jax.numpy as jnp
 import pytest
 
 import jaxbandit as jb
-from jaxbandit.offpolicy import simulate
-from jaxbandit.offpolicy.policy import ALGORITHMS
 
 HEAVY = [
     "polars",
@@ -51,18 +49,43 @@ def test_import_is_light(root_directory, environment):
     assert loaded("import jaxbandit") <= alone
 
 
-PUBLIC = [name for name in vars(jb) if not name.startswith("_")]
+def public():
+    """Every public name, and what it stands for."""
+    for module in (jb, jb.bounds):
+        yield from ((name, getattr(module, name)) for name in module.__all__)
+    for name, value in vars(jb.hard_instances).items():
+        own = getattr(value, "__module__", None) == jb.hard_instances.__name__
+        if own and not name.startswith("_"):
+            yield name, value
+
+
+def undocumented(owner):
+    """Fields, methods and properties of a class that say nothing of themselves."""
+    body = ast.parse(inspect.getsource(owner)).body[0].body
+    for statement, following in itertools.pairwise([*body, ast.Pass()]):
+        if isinstance(statement, ast.FunctionDef):
+            name, described = statement.name, ast.get_docstring(statement)
+        elif isinstance(statement, ast.AnnAssign):
+            name, described = statement.target.id, isinstance(following, ast.Expr)
+        else:
+            continue
+        if not described and not name.startswith("_"):
+            yield name
 
 
 def test_public_names_are_documented():
-    for name in PUBLIC:
-        value = getattr(jb, name)
-        if inspect.ismodule(value):
-            continue
+    for name, value in public():
         own = vars(value).get("__doc__") if inspect.isclass(value) else value.__doc__
         assert (own or "").strip(), name
         # A NamedTuple without words of its own says no more than its fields.
         assert not own.startswith(f"{name}("), name
+
+
+def test_what_public_classes_have_is_documented():
+    classes = {name: value for name, value in public() if inspect.isclass(value)}
+    assert {"Moments", "OffPolicyDesign", "SimulationResult", "SuboptimalityBound"} <= set(classes)
+    silent = {name: found for name, owner in classes.items() if (found := [*undocumented(owner)])}
+    assert silent == {}
 
 
 MODULES = sorted(
@@ -94,66 +117,3 @@ def test_the_readme_runs(root_directory):
     exec(compile(code, "README.md", "exec"), names)
     assert names["out"]["oto"].regret.mean.shape == (4, 200)
     assert names["action"].shape == (10, 100)
-
-
-# Export: a program for every kind of device, made on this one.
-
-
-def exports():
-    """(name, function of arrays, arrays), for features on both sides of `UNROLL_LIMIT`."""
-    for d in (3, 14):
-        model = jb.HierarchicalGaussian(jnp.zeros(d), jnp.eye(d), jnp.eye(d), jnp.ones(()))
-        stats, mu = jb.empty_statistics(4, d), jnp.zeros(d)
-        log = jb.BanditLog(jnp.zeros(6, jnp.int32), jnp.ones((6, d)), jnp.ones(6))
-        record = jax.tree.map(lambda x: x[0], log)
-        information = jb.HyperInformation(jnp.eye(d), mu)
-        theta, feature = jb.Gaussian(mu, jnp.eye(d)), jnp.ones((5, 3, d))
-        action = jnp.zeros(5, jnp.int32)
-        for function in (
-            jb.hyper_posterior,
-            jb.hyper_information,
-            jb.task_posteriors,
-            jb.flat_posteriors,
-            jb.new_task_posterior,
-            jb.log_marginal_likelihood,
-            jb.scan_hyper_information,
-            jax.grad(jb.log_marginal_likelihood),
-        ):
-            yield f"{function.__name__}-{d}", function, (model, stats)
-        for function in (jb.oracle_posteriors, jb.hieropo, jb.flatopo, jb.oracleopo):
-            yield f"{function.__name__}-{d}", function, (model, stats, mu)
-        yield f"hyper_posterior_from-{d}", jb.hyper_posterior_from, (model, information)
-        yield f"lower_confidence_bound-{d}", jb.lower_confidence_bound, (theta, feature, 0.1)
-        yield f"pessimistic_action-{d}", jb.pessimistic_action, (theta, feature, 0.1)
-        yield f"suboptimality-{d}", jb.suboptimality, (mu, feature, action)
-        yield f"scan_statistics-{d}", jb.scan_statistics, (stats, log)
-        yield f"add_record-{d}", jb.add_record, (stats, record)
-        yield f"task_statistics-{d}", lambda log: jb.task_statistics(log, 4), (log,)
-        design = jb.synthetic_design(features=d, tasks=4, contexts=6)
-        yield f"draw_from_model-{d}", lambda k, c=design: jb.draw_from_model(k, c), (KEY,)
-        yield f"draw_log-{d}", lambda k, c=design: draw_log(k, c), (KEY,)
-
-
-KEY = jax.random.key(0)
-
-
-def draw_log(key, design):
-    return jb.draw_log(key, design, jb.draw_from_model(key, design), 10)
-
-
-def test_everything_exports_for_every_device():
-    for name, function, arrays in exports():
-        exported = jax.export.export(jax.jit(function), platforms=("cpu", "cuda", "tpu"))(*arrays)
-        assert exported.platforms == ("cpu", "cuda", "tpu"), name
-
-
-def test_a_tile_of_runs_exports_for_every_device():
-    design = simulate.check_design(jb.synthetic_design(features=2, tasks=4, contexts=6))
-    static = ((5, 10), tuple(ALGORITHMS.items()))
-
-    def tile(key, runs):
-        return tuple(jax.tree.leaves(simulate._program(static, key, runs, design)))
-
-    runs = jnp.arange(4, dtype=jnp.uint32)
-    exported = jax.export.export(jax.jit(tile), platforms=("cpu", "cuda", "tpu"))(KEY, runs)
-    assert exported.platforms == ("cpu", "cuda", "tpu")

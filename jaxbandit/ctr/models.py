@@ -6,7 +6,7 @@ Sentenac et al. 2025 used. `penalty` is what training adds to the summed loss of
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple, Protocol
 
 import equinox as eqx
@@ -197,7 +197,13 @@ class DIFM(eqx.Module):
         return PENALTY * self.embedding.penalty()
 
 
-MODELS = {"logistic": Logistic, "FM": FM, "DeepFM": DeepFM, "DCN": DCN, "DIFM": DIFM}
+MODELS: dict[str, Callable[..., ClickModel]] = {
+    "logistic": Logistic,
+    "FM": FM,
+    "DeepFM": DeepFM,
+    "DCN": DCN,
+    "DIFM": DIFM,
+}
 
 
 def build(

@@ -117,7 +117,9 @@ def _with_facts(rewards: np.ndarray, path: Path) -> RewardTable:
     return known
 
 
-def _fault(known: RewardTable) -> str | None:
+def _fault(known: Any) -> str | None:
+    """What is wrong with a reward table, of whose facts anything may have been written."""
+
     def is_count(value: Any, least: int) -> bool:
         return isinstance(value, int) and not isinstance(value, bool) and value >= least
 

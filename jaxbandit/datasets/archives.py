@@ -4,14 +4,14 @@ import contextlib
 import gzip
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Generator
 from pathlib import Path
 
 from jaxbandit.checks import InputError
 
 
 @contextlib.contextmanager
-def unpacking(path: Path) -> Iterator[None]:
+def unpacking(path: Path) -> Generator[None]:
     """Says so in one line where an archive is truncated or damaged."""
     try:
         yield

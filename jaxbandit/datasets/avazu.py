@@ -8,7 +8,7 @@ from __future__ import annotations
 import gzip
 import os
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any, NamedTuple
@@ -131,7 +131,7 @@ def _text(source: Path, magic: bytes, size: int) -> Iterator[_Block]:
 
 
 @contextmanager
-def _unpacked(source: Path, packed: IO[bytes], magic: bytes) -> Iterator[Any]:
+def _unpacked(source: Path, packed: IO[bytes], magic: bytes) -> Generator[Any]:
     if magic[:2] == b"\x1f\x8b":
         with gzip.open(packed) as file:
             yield file

@@ -10,7 +10,7 @@ import scipy.sparse
 from jax.scipy.linalg import cho_factor, cho_solve
 from jaxtyping import Array, Bool, Float, Int
 
-from jaxbandit.checks import InputError
+from jaxbandit.checks import InputError, check_count
 from jaxbandit.datasets.movielens import Ratings
 
 _WIDTH = 32  # records in a block; a row's last block is padded
@@ -96,7 +96,7 @@ def factorize(
     by_user = _blocks(ratings.user, ratings.movie, users)
     by_movie = _blocks(ratings.movie, ratings.user, movies)
 
-    def fit(keep):
+    def fit(keep: np.ndarray) -> tuple[Array, Array, Array]:
         # Held-out ratings are masked, not removed: both fits share shapes and one compilation.
         user, movie = np.zeros((users, rank), np.float32), _start(start_key, ratings, keep, rank)
         fitted = _fit(by_user, by_movie, rating, keep, user, movie, float(regularizer), sweeps)
@@ -134,14 +134,13 @@ class _Blocks(NamedTuple):
     present: Bool[Array, "chunks blocks width"]  # false where padded
 
 
-def _check(ratings, rank, regularizer, sweeps, held_out) -> int:
-    for name, value in (("rank", rank), ("sweeps", sweeps)):
-        if not isinstance(value, int | np.integer) or value < 1:
-            raise InputError(f"{name} must be a whole number of at least 1, got {value}")
+def _check(ratings: Ratings, rank: int, regularizer: float, sweeps: int, held_out: float) -> int:
+    check_count("rank", rank)
+    check_count("sweeps", sweeps)
     if not 0 < regularizer < np.inf:
-        raise InputError(f"regularizer must be above 0 and finite, got {regularizer}")
+        raise InputError(f"regularizer must be above 0 and finite, was {regularizer}")
     if not 0 < held_out < 1:
-        raise InputError(f"held_out must be within (0, 1), got {held_out}")
+        raise InputError(f"held_out must be within (0, 1), was {held_out}")
     records = len(ratings.rating)
     if not len(ratings.user) == len(ratings.movie) == records:
         raise InputError("ratings: user, movie and rating must have the same length")
@@ -177,7 +176,7 @@ def _blocks(row: np.ndarray, partner: np.ndarray, rows: int) -> _Blocks:
     chunk = min(_CHUNK, len(owner))
     pad = -len(owner) % chunk
 
-    def chunks(array):
+    def chunks(array: np.ndarray) -> Array:
         return jnp.asarray(np.pad(array, [(0, pad), (0, 0)]).reshape(-1, chunk, _WIDTH))
 
     owner = np.pad(owner, (0, pad), constant_values=rows - 1).astype(np.int32)
@@ -202,33 +201,44 @@ def _start(key: Array, ratings: Ratings, keep: np.ndarray, rank: int) -> np.ndar
 
 
 @jax.jit
-def _fit(by_user, by_movie, rating, keep, user, movie, regularizer, sweeps):
+def _fit(
+    by_user: _Blocks,
+    by_movie: _Blocks,
+    rating: Array,
+    keep: Array,
+    user: Array,
+    movie: Array,
+    regularizer: float,
+    sweeps: int,
+) -> tuple[Array, Array, Array]:
     """Factors after `sweeps` sweeps from `movie`, and their effective number of parameters."""
-    by_user = _mask(by_user, rating, keep, len(movie))
-    by_movie = _mask(by_movie, rating, keep, len(user))
+    of_user = _mask(by_user, rating, keep, len(movie))
+    of_movie = _mask(by_movie, rating, keep, len(user))
 
-    def sweep(_, state):
+    def sweep(_: Array, state: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
         user, movie, _ = state
-        user, user_parameters = _regress(*by_user, movie, regularizer, len(user))
-        movie, movie_parameters = _regress(*by_movie, user, regularizer, len(movie))
+        user, user_parameters = _regress(*of_user, movie, regularizer, len(user))
+        movie, movie_parameters = _regress(*of_movie, user, regularizer, len(movie))
         return user, movie, user_parameters + movie_parameters
 
     return jax.lax.fori_loop(0, sweeps, sweep, (user, movie, jnp.float32(0)))
 
 
-def _mask(blocks, rating, keep, partners):
+def _mask(blocks: _Blocks, rating: Array, keep: Array, partners: int) -> tuple[Array, Array, Array]:
     """Each block's row, partners and ratings: row `partners`, and 0, where there is no record."""
     used = blocks.present & keep[blocks.record]
     partner = jnp.where(used, blocks.partner, partners)
     return blocks.row, partner, jnp.where(used, rating[blocks.record], 0)
 
 
-def _regress(row, partner, rating, factor, regularizer, rows):
+def _regress(
+    row: Array, partner: Array, rating: Array, factor: Array, regularizer: float, rows: int
+) -> tuple[Array, Array]:
     """Ridge regression of every row's ratings on its partners' factors; all hat traces' sum."""
     partners, rank = factor.shape
     padded = jnp.pad(factor, [(0, 1), (0, 0)])
 
-    def products(chunk):
+    def products(chunk: tuple[Array, Array]) -> tuple[Array, Array]:
         # [X, r]' [X, r] holds both X'X and X'r: one batched product instead of two.
         partner, rating = chunk
         table = jnp.concatenate([padded[partner], rating[..., None]], axis=-1)

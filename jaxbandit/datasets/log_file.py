@@ -108,9 +108,10 @@ class LogFile:
                     f"{self.path}: column {name!r} must hold numbers, holds {kind}; encode it as "
                     "numbers, or name it in --one-hot"
                 )
+        of_names = pl.String | pl.Categorical | pl.Enum | pl.Boolean
         for name in names:
             kind = self._types[name]
-            if not (kind.is_integer() or kind in (pl.String, pl.Categorical, pl.Enum, pl.Boolean)):
+            if not (kind.is_integer() or isinstance(kind, of_names)):
                 raise InputError(
                     f"{self.path}: column {name!r} must hold names, text or whole numbers, holds "
                     f"{kind}"

@@ -9,7 +9,7 @@ import logging
 import os
 import re
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -296,7 +296,7 @@ def _first_fault(layout: _Layout, data: bytes) -> tuple[int | None, str] | None:
 
 
 @contextlib.contextmanager
-def _quiet(logger: logging.Logger) -> Iterator[None]:
+def _quiet(logger: logging.Logger) -> Generator[None]:
     # pooch logs what `notify` has said already.
     level = logger.level
     logger.setLevel(logging.ERROR)

@@ -28,6 +28,7 @@ class HierarchicalPolicy(NamedTuple):
     params: Any
     """Pytree of arrays, for `index`."""
     prior: Prior
+    """What it believes before the log."""
     index: Callable[[Any, Gaussian, Array, Array], Array]
     """(params, the task's posterior, features [actions, features], standard normal numbers
     [features]) -> index [actions]; the action with the largest is taken."""

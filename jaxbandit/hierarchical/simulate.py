@@ -43,6 +43,7 @@ class HierarchicalResult(NamedTuple):
     differences: dict[tuple[str, str], Moments]
     """Per pair of policies, regret of the first less the second on the same runs."""
     runs: int
+    """Asked for."""
     non_finite: np.ndarray
     """Indices of runs that were left out."""
 

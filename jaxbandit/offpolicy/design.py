@@ -27,7 +27,9 @@ class Instance(NamedTuple):
     """One draw of the truth."""
 
     hyper_parameter: Float[Array, " features"]
+    """What tasks share, $\\mu_*$."""
     task_parameter: Float[Array, "tasks features"]
+    """$\\theta_s$ of each task."""
 
 
 @partial(
@@ -57,6 +59,7 @@ class OffPolicyDesign:
     draw_features: Callable[[Array, OffPolicyDesign, tuple[int, ...]], Array]
     """(key, design, shape) -> features [*shape, features], independent over `shape`."""
     max_tasks: int
+    """Tasks that are compiled for."""
     actions: int
     """Actions in a context."""
     contexts: int = 1000

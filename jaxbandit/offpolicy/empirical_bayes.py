@@ -66,6 +66,7 @@ class FitReport(NamedTuple):
     on_floor: tuple[str, ...]
     """Which of task_cov and noise_std a floor kept from falling further."""
     standard_error: StandardErrors
+    """Of the estimates."""
     every_start: tuple[float, ...]
     """Log-likelihood that each start led to, the first one's first."""
 

@@ -26,6 +26,7 @@ class Prediction(NamedTuple):
     """Predictive distributions of rewards, Gaussian."""
 
     mean: Float[Array, " records"]
+    """Expected reward."""
     std: Float[Array, " records"]
     """With the noise of the reward itself."""
 
@@ -47,13 +48,19 @@ class PolicyValue(NamedTuple):
     value: Float[Array, ""]
     """Mean reward."""
     std_error: Float[Array, ""]
+    """Of `value`."""
     low: Float[Array, ""]
+    """Lower end of the interval of `value`."""
     high: Float[Array, ""]
+    """Its upper end."""
     gain: Float[Array, ""]
     """Value minus the mean reward of the log; its error counts that both come from one log."""
     gain_std_error: Float[Array, ""]
+    """Of `gain`."""
     gain_low: Float[Array, ""]
+    """Lower end of the interval of `gain`."""
     gain_high: Float[Array, ""]
+    """Its upper end."""
     effective_sample_size: Float[Array, ""]
     """Records that the estimate rests on, $(\\sum w)^2 / \\sum w^2$."""
 

@@ -42,6 +42,7 @@ class HierarchyMixture(NamedTuple):
     log_likelihood: float
     """In nats."""
     converged: bool
+    """Whether the last step gained no more than the tolerance."""
 
     def hierarchy(self, cluster: int = 0) -> HierarchicalGaussian:
         """The model of one cluster's tasks; the hyper-prior is that of the clusters' centres.

@@ -45,6 +45,7 @@ class OffPolicyResult(NamedTuple):
     differences: dict[tuple[str, str], Moments]
     """Per pair of algorithms, suboptimality of the first less the second on the same runs."""
     runs: int
+    """Asked for."""
     non_finite: np.ndarray
     """Indices of runs that were left out."""
 

@@ -45,7 +45,9 @@ class TaskRecords(NamedTuple):
     """Records of one task, padded to a common length, or of many: leading axes are shared."""
 
     feature: Float[Array, "... records features"]
+    """Of the action taken in its context."""
     reward: Float[Array, "... records"]
+    """0 or 1 for `bernoulli_laplace`."""
     mask: Bool[Array, "... records"]
     """Whether there is a record; what is stored where there is none plays no role."""
 

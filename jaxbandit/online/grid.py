@@ -20,6 +20,7 @@ class Grid(NamedTuple):
     item: Any
     """A Policy or an Environment whose arrays have a leading axis, cells."""
     cells: int
+    """Number of items."""
 
 
 def grid(items: Sequence[Policy] | Sequence[Environment]) -> Grid:

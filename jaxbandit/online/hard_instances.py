@@ -31,6 +31,7 @@ class HardInstance(NamedTuple):
     """Arms, offline counts and a horizon on which regret is large."""
 
     environment: Environment
+    """The arms."""
     offline_count: Float[Array, " arms"]
     """Samples whose rewards are drawn anew in each run."""
     horizon: int

@@ -43,10 +43,12 @@ class SimulationResult:
     """Results by policy name: `result["oto"].regret.mean`."""
 
     policies: dict[str, PolicyResult]
+    """By name."""
     differences: dict[tuple[str, str], Moments]
     """Regret of the first less the second on the same runs, [checkpoints], with a leading axis
     cells where either has one."""
     runs: int
+    """Asked for."""
     non_finite: np.ndarray
     """Indices of runs left out because a number in them was not finite."""
 

@@ -24,7 +24,9 @@ class Trajectory(NamedTuple):
     """One run, round by round."""
 
     arm: Int[Array, " rounds"]
+    """Chosen in each round."""
     reward: Float[Array, " rounds"]
+    """That it gave."""
     info: dict[str, Array]
     """The policy's diagnostics after each round, [rounds]."""
     state: Any

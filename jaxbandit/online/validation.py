@@ -67,7 +67,7 @@ def check_params(name: str, policy: Policy, problem: Problem) -> None:
         raise InputError(f"policy {name!r}: {error}") from None
 
 
-def check_policy(name: str, policy: Policy, problem: Problem) -> None:
+def check_policy(name: str, policy: Any, problem: Problem) -> None:
     """Parameters and shapes of one round, before anything is compiled."""
     if not isinstance(policy, Policy):
         raise InputError(f"policy {name!r} must be a Policy, was {type(policy).__name__}")

@@ -83,7 +83,7 @@ def save_model(learned: LogModel, path: Path) -> None:
         "columns": asdict(learned.columns),
         "facts": learned.facts,
     }
-    arrays = {
+    arrays: dict[str, Any] = {
         "header": np.array(json.dumps(header)),
         "task_name": np.array(learned.task_names, dtype=np.str_),
         "gram": np.asarray(learned.stats.gram, np.float64)[:, row, column],

@@ -189,7 +189,11 @@ def _axes(table: Table, source: Source) -> tuple[Axis, ...]:
 
 
 def _named(
-    entry: Table, columns: dict[str, tuple], axes: Iterable[Axis], where: str, source: Source
+    entry: Table,
+    columns: dict[str, tuple[Any, ...]],
+    axes: Iterable[Axis],
+    where: str,
+    source: Source,
 ) -> Axis:
     taken = {axis.name for axis in axes}
     first = next(iter(columns))

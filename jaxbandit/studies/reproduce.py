@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -56,7 +56,7 @@ def reproduce_figures(
 
 
 @contextmanager
-def reporting(console: Console) -> Iterator[Reporter]:
+def reporting(console: Console) -> Generator[Reporter]:
     """Progress bars and lines of text on a console."""
     columns = (
         TextColumn("  {task.description}"),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -122,7 +122,7 @@ def run_study(
 
 
 @contextmanager
-def _saying_how_to_go_on(made: Store) -> Iterator[None]:
+def _saying_how_to_go_on(made: Store) -> Generator[None]:
     """A disk's error with what it means for the study."""
     try:
         yield

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -104,7 +105,7 @@ def _curves(axis: Axes, part: xr.Dataset, across: str) -> None:
         mean, sem = (one[f"{main}_{name}"].to_numpy() for name in ("mean", "sem"))
         colour = _NAMED.get(str(policy).lower(), _PALETTE[place % len(_PALETTE)])
         line = _LINES[place % len(_LINES)]
-        few = {"marker": "o", "markersize": 3} if len(x) <= 20 else {}
+        few: dict[str, Any] = {"marker": "o", "markersize": 3} if len(x) <= 20 else {}
         axis.plot(x, mean, color=colour, linestyle=line, label=policy, **few)
         if x.dtype.kind in "fi":
             axis.fill_between(x, mean - sem, mean + sem, color=colour, alpha=0.25, linewidth=0)

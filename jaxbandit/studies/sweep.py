@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
@@ -155,7 +155,7 @@ def _check_size(study: spec.Study, yes: bool) -> None:
 
 
 @contextmanager
-def _progress(console: Console) -> Iterator[Callable[[int, int], None]]:
+def _progress(console: Console) -> Generator[Callable[[int, int], None]]:
     """Runs done, their rate and the time left: a bar, or in a log a line a minute."""
     columns = (TextColumn("  runs"), BarColumn(), TextColumn("{task.fields[said]}"))
     on_terminal = console.is_terminal and not console.quiet

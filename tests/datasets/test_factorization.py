@@ -132,7 +132,7 @@ def test_a_held_out_rating_that_nothing_predicts_does_not_count():
     ],
 )
 def test_arguments_out_of_range_are_named(small, argument, value):
-    with pytest.raises(InputError, match=f"{argument} must be .* got {value}"):
+    with pytest.raises(InputError, match=f"{argument} must be .* was {value}"):
         factorize(small, **{argument: value})
 
 

@@ -8,6 +8,7 @@ import pytest
 import jaxbandit as jb
 from jaxbandit.hierarchical.belief import believe, flat_model, learn, oracle_model, task_belief
 from jaxbandit.hierarchical.policy import hierarchical_thompson
+from tests import oracle
 from tests.online.cases import QUICK
 
 D, TASKS, RECORDS = 3, 4, 40
@@ -32,7 +33,7 @@ def log_of():
 def statistics(task, feature, reward):
     if len(task) == 0:
         return jb.empty_statistics(TASKS, D, jnp.result_type(float))
-    return jb.task_statistics(jb.BanditLog(task, feature, reward), TASKS)
+    return jb.TaskStatistics(*oracle.task_sums((task, feature, reward), TASKS))
 
 
 def assert_near(actual, expected, rtol):

@@ -1,5 +1,7 @@
 """Online learning of many tasks: against a plain loop, and what the model promises."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -10,84 +12,113 @@ from jaxbandit.hierarchical.policy import usual_policies
 from jaxbandit.hierarchical.simulate import draw_situation, draw_start
 from jaxbandit.keys import run_key
 from jaxbandit.offpolicy.design import check_design
+from tests import oracle
 from tests.messages import assert_refused
 from tests.online.cases import QUICK
 
 KEY = jax.random.key(5)
 DESIGN = jb.synthetic_design(features=2, actions=3, tasks=4, task_std=0.2, noise_std=0.5)
-THOMPSON = {name: policy for name, policy in usual_policies().items() if name.endswith("TS")}
+WIDTH = 1.5
+POLICIES = usual_policies(WIDTH)
+THOMPSON = {name: policy for name, policy in POLICIES.items() if name.endswith("TS")}
+ROUNDS, RECORDS = 120, 80
+
+
+def simulate_from_log(design, runs):
+    """All policies, compiled once for all tests, and reported after every round."""
+    return jb.simulate_hierarchical(
+        KEY, design, rounds=ROUNDS, runs=runs, records=RECORDS, policies=POLICIES
+    )
 
 
 @pytest.fixture(scope="module")
 def without_log():
-    return jb.simulate_hierarchical(KEY, DESIGN, rounds=120, runs=512, policies=THOMPSON)
+    return jb.simulate_hierarchical(KEY, DESIGN, rounds=ROUNDS, runs=512, policies=THOMPSON)
 
 
 @pytest.fixture(scope="module")
 def with_log():
-    return jb.simulate_hierarchical(
-        KEY, DESIGN, rounds=120, runs=512, records=80, policies=THOMPSON
-    )
+    return simulate_from_log(DESIGN, 512)
 
 
-def loop(prior_mean, prior_cov, task_cov, stats, situations, theta, width):
-    """UCB in NumPy and float64: each round conditions all tasks and the hyper-parameter at once."""
-    m, d = theta.shape
-    inverse = np.linalg.inv(task_cov)
-    gram, moment = np.array(stats.gram, float), np.array(stats.moment, float)
-    regret = 0.0
-    for task, feature, noise in situations:
-        precision = np.zeros(((m + 1) * d, (m + 1) * d))
-        vector = np.zeros((m + 1) * d)
-        precision[:d, :d] = np.linalg.inv(prior_cov) + m * inverse
-        vector[:d] = np.linalg.solve(prior_cov, prior_mean)
-        for s in range(m):
-            rows = slice((s + 1) * d, (s + 2) * d)
-            precision[rows, rows] = inverse + gram[s] / 0.25
-            precision[rows, :d] = precision[:d, rows] = -inverse
-            vector[rows] = moment[s] / 0.25
-        joint = np.linalg.inv(precision)
-        rows = slice((task + 1) * d, (task + 2) * d)
-        mean, cov = (joint @ vector)[rows], joint[rows, rows]
-        index = feature @ mean + width * np.sqrt(np.einsum("ai,ij,aj->a", feature, cov, feature))
-        action = int(np.argmax(index))
-        value = feature @ theta[task]
-        gram[task] += np.outer(feature[action], feature[action])
-        moment[task] += feature[action] * (value[action] + noise)
-        regret += value.max() - value[action]
-    return regret
-
-
-def situations_of(key, rounds, order):
-    draw = jax.vmap(lambda t: draw_situation(key, check_design(DESIGN), t, rounds, order))
+def situations_of(key, design, rounds, order="random"):
+    draw = jax.vmap(lambda t: draw_situation(key, check_design(design), t, rounds, order))
     return jax.jit(draw, compiler_options=QUICK)(jnp.arange(1, rounds + 1, dtype=jnp.uint32))
 
 
-def test_ucb_decides_as_a_dense_loop():
-    rounds, runs, width = 60, 4, 1.5
-    expected = []
+# Every action, against a plain loop on the same draws.
+
+RULES = {
+    "TS": lambda x, mean, cov, normal: x @ (mean + np.linalg.cholesky(cov) @ normal),
+    "UCB": lambda x, mean, cov, _: x @ mean + WIDTH * np.sqrt(np.sum(x @ cov * x, axis=1)),
+}
+
+
+def beliefs(model, hyper_parameter):
+    """Models that the policies believe in: hyper-mean, hyper-cov, task-cov, noise."""
+    mean, hyper_cov, task_cov, noise_std = (np.asarray(part, float) for part in model)
+    return {
+        "Hier": (mean, hyper_cov, task_cov, noise_std),
+        "Flat": (mean, 0 * hyper_cov, hyper_cov + task_cov, noise_std),
+        "Oracle": (hyper_parameter, 0 * hyper_cov, task_cov, noise_std),
+    }
+
+
+def actions_of(rule, belief, stats, situations, theta):
+    """[rounds], in NumPy and float64: each round conditions all tasks at once on all records."""
+    gram, moment = np.array(stats.gram, float), np.array(stats.moment, float)
+    actions = []
+    for task, feature, noise, normal in zip(*situations, strict=True):
+        mean, cov = oracle.condition_on_sums(*belief, gram, moment)
+        action = int(np.argmax(rule(feature, mean[task], cov[task], normal)))
+        taken = feature[action]
+        gram[task] += np.outer(taken, taken)
+        moment[task] += taken * (taken @ theta[task] + noise)
+        actions.append(action)
+    return np.array(actions)
+
+
+def test_every_action_is_that_of_a_plain_loop():
+    runs = 3
+    model = jb.HierarchicalGaussian(
+        np.array([0.4, -0.2]),
+        np.array([[0.4, -0.15], [-0.15, 0.2]]),
+        np.array([[0.1, 0.06], [0.06, 0.08]]),
+        np.array(0.5),
+    )
+    design = dataclasses.replace(DESIGN, model=model)
+    # What all of the first runs lost up to each round, for more and more runs.
+    totals = {name: [np.zeros(ROUNDS)] for name in POLICIES}
+    for count in range(1, runs + 1):
+        regret = simulate_from_log(design, count).regret
+        for name, total in totals.items():
+            total.append(count * regret[name].mean)
+    start = jax.jit(
+        lambda key: draw_start(key, check_design(design), RECORDS), compiler_options=QUICK
+    )
     for run in range(runs):
         key = run_key(KEY, run)
-        instance, stats = draw_start(key, check_design(DESIGN), 10)
-        drawn = situations_of(key, rounds, "random")
-        situations = zip(*(np.asarray(x) for x in drawn[:3]), strict=True)
+        instance, stats = start(key)
         theta = np.asarray(instance.task_parameter, float)
-        expected.append(
-            loop(np.zeros(2), 0.25 * np.eye(2), 0.04 * np.eye(2), stats, situations, theta, width)
-        )
-    policies = {"ucb": jb.hierarchical_ucb(width)}
-    out = jb.simulate_hierarchical(
-        KEY, DESIGN, rounds=rounds, runs=runs, records=10, policies=policies
-    )
-    # The same regret in sum and in spread: the same decisions.
-    np.testing.assert_allclose(out.regret["ucb"].mean[-1], np.mean(expected), rtol=1e-4)
-    np.testing.assert_allclose(out.regret["ucb"].std[-1], np.std(expected, ddof=1), rtol=1e-3)
+        situations = [np.asarray(x, float) for x in situations_of(key, design, ROUNDS)]
+        situations[0] = situations[0].astype(int)
+        value = np.sum(situations[1] * theta[situations[0]][:, None], axis=2)
+        for believer, belief in beliefs(model, instance.hyper_parameter).items():
+            for named, rule in RULES.items():
+                upto = totals[believer + named]
+                lost = np.diff(upto[run + 1] - upto[run], prepend=0)
+                # The action whose value is what was lost short of the best.
+                off = np.abs(value.max(axis=1, keepdims=True) - value - lost[:, None])
+                assert off.min(axis=1).max() < 1e-4
+                np.testing.assert_array_equal(
+                    off.argmin(axis=1), actions_of(rule, belief, stats, situations, theta)
+                )
 
 
 def test_order_of_tasks():
-    task = situations_of(KEY, 60, "sequential").task
+    task = situations_of(KEY, DESIGN, 60, "sequential").task
     np.testing.assert_array_equal(task, np.repeat(np.arange(4), 15))
-    count = np.bincount(situations_of(KEY, 2000, "random").task, minlength=4)
+    count = np.bincount(situations_of(KEY, DESIGN, 2000).task, minlength=4)
     assert len(count) == 4
     assert np.all(np.abs(count - 500) < 4 * np.sqrt(2000 * 0.25 * 0.75))
 
@@ -113,12 +144,12 @@ def test_a_log_helps(without_log, with_log):
 
 def test_checkpoints_and_runs(without_log):
     assert without_log.round[0] == 1
-    assert without_log.round[-1] == 120
+    assert without_log.round[-1] == ROUNDS
     regret = without_log.regret["HierTS"]
     assert np.all(np.diff(regret.mean) >= 0)
     assert np.all(regret.count == 512)
     fewer = jb.simulate_hierarchical(
-        KEY, DESIGN, rounds=120, runs=512, policies=THOMPSON, threads=1
+        KEY, DESIGN, rounds=ROUNDS, runs=512, policies=THOMPSON, threads=1
     )
     np.testing.assert_array_equal(fewer.regret["HierTS"].mean, regret.mean)
 

@@ -244,6 +244,10 @@ BAD = {
         lambda: B.flatopo_bound(MODEL, -COUNT, 1.0, 1.0),
         r"count must not be negative",
     ),
+    "one action's features": (
+        lambda: B.optimal_action(np.ones(2), np.ones(2)),
+        r"feature must have shape \[..., actions, features\], was \(2,\)",
+    ),
     "long features": (
         lambda: B.optimal_gram(np.ones(2), np.array([[[3.0, 4.0], [0.0, 1.0]]])),
         r"norm 1 at most \(Assumption 1.*one has 5;.*scale_features\(5, model, stats\)",

@@ -216,6 +216,11 @@ def test_what_the_paper_says():
     assert np.all(flat.sem < out.suboptimality["FlatOPO"].sem)
 
 
+def test_one_size_of_the_log_may_be_a_number():
+    jobs = [simulate.prepare(tiny(), runs=2, records=records) for records in (7, (7,))]
+    assert jobs[0].static == jobs[1].static
+
+
 def test_paired_knows_its_names():
     out = jb.simulate_offpolicy(KEY, tiny(), runs=2, records=RECORDS)
     np.testing.assert_array_equal(out.paired("FlatOPO", "FlatOPO").mean, 0)

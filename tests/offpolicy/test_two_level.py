@@ -352,20 +352,6 @@ def test_memory_does_not_grow_with_the_particles():
     assert used.temp_size_in_bytes < 4 * count * m  # not even one number a particle and task
 
 
-@pytest.mark.parametrize("platform", ["cpu", "cuda", "tpu"])
-def test_exports(platform):
-    def run(particles, cov, data):
-        tasks = jb.bernoulli_laplace(cov)
-        weights = jb.particle_log_weights(particles, tasks.log_evidence, data)
-        return jb.marginal_posteriors(particles, tasks.conditional, data, weights)
-
-    data = jb.TaskRecords(jnp.ones((4, 3, 2)), jnp.ones((4, 3)), jnp.ones((4, 3), bool))
-    exported = jax.export.export(jax.jit(run), platforms=[platform])(
-        jnp.ones((5, 2)), jnp.eye(2), data
-    )
-    assert exported.platforms == (platform,)
-
-
 # Messages.
 
 
