@@ -1,4 +1,9 @@
-"""The package in a process that checks shapes, which tests/test_shapes.py starts."""
+"""The package, and the examples in its docstrings, in a process that checks shapes, which
+tests/test_shapes.py starts."""
+
+import doctest
+import importlib
+import pkgutil
 
 import jax
 import jax.numpy as jnp
@@ -24,3 +29,24 @@ def test_what_users_hand_over_gets_as_far_as_outside_of_tests():
     assert jb.effective_sample_size([0, 0]) == 2
     with pytest.raises(jb.InputError, match="action must have shape"):
         jb.suboptimality(jnp.ones(2), jnp.ones((3, 4, 2)), jnp.zeros(2, int))
+
+
+# Examples in docstrings.
+
+MODULES = sorted(
+    module.name
+    for module in pkgutil.walk_packages(jb.__path__, "jaxbandit.")
+    if not module.ispkg and module.name != "jaxbandit.__main__"
+)
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_doctests(name):
+    failed, _ = doctest.testmod(importlib.import_module(name))
+    assert failed == 0
+
+
+def test_some_doctests_are_found():
+    finder = doctest.DocTestFinder()
+    module = importlib.import_module("jaxbandit.offpolicy.posterior")
+    assert any(test.examples for test in finder.find(module))

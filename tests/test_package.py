@@ -1,16 +1,11 @@
 """Importing and documentation of the public names."""
 
 import ast
-import doctest
-import importlib
 import inspect
 import itertools
-import pkgutil
 import re
 import subprocess
 import sys
-
-import pytest
 
 import jaxbandit as jb
 
@@ -86,25 +81,6 @@ def test_what_public_classes_have_is_documented():
     assert {"Moments", "OffPolicyDesign", "SimulationResult", "SuboptimalityBound"} <= set(classes)
     silent = {name: found for name, owner in classes.items() if (found := [*undocumented(owner)])}
     assert silent == {}
-
-
-MODULES = sorted(
-    module.name
-    for module in pkgutil.walk_packages(jb.__path__, "jaxbandit.")
-    if not module.ispkg and module.name != "jaxbandit.__main__"
-)
-
-
-@pytest.mark.parametrize("name", MODULES)
-def test_doctests(name):
-    failed, _ = doctest.testmod(importlib.import_module(name))
-    assert failed == 0
-
-
-def test_some_doctests_are_found():
-    finder = doctest.DocTestFinder()
-    module = importlib.import_module("jaxbandit.offpolicy.posterior")
-    assert any(test.examples for test in finder.find(module))
 
 
 def test_the_readme_runs(root_directory):

@@ -18,7 +18,6 @@ from tests.shapes import checked
 
 PARTS = [
     "shapes_in_package.py",
-    "test_package.py::test_doctests",
     "offpolicy/test_policy.py",
     "online/test_policies.py",
 ]

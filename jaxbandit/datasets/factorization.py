@@ -128,10 +128,10 @@ def factorize(
 class _Blocks(NamedTuple):
     """Records sorted by row (a user, or a movie) in blocks of one row each."""
 
-    row: Int[Array, " all_blocks"]
-    partner: Int[Array, "chunks blocks width"]
-    record: Int[Array, "chunks blocks width"]
-    present: Bool[Array, "chunks blocks width"]  # false where padded
+    row: Int[Array, " _all_blocks"]
+    partner: Int[Array, "_chunks _blocks _width"]
+    record: Int[Array, "_chunks _blocks _width"]
+    present: Bool[Array, "_chunks _blocks _width"]  # false where padded
 
 
 def _check(ratings: Ratings, rank: int, regularizer: float, sweeps: int, held_out: float) -> int:
