@@ -1,20 +1,16 @@
 """A study of the off-policy journey through the command line, from its file to its tables."""
 
-import sys
 from itertools import combinations
 
 import jax
 import numpy as np
 import polars as pl
-import pytest
 import xarray as xr
 
 import jaxbandit as jb
-from jaxbandit import cli
-from jaxbandit.studies import compilation_cache, layout
 from jaxbandit.studies import store as stores
 from jaxbandit.studies.result import RESULT
-from tests.studies.sweeps import WORK, blocks
+from tests.studies.sweeps import blocks
 
 # Three tiles a cell, the last one not full; each a block of its own.
 STUDY = """
@@ -35,25 +31,6 @@ actions = 3
 "design.tasks" = [2, 4]
 """
 BLOCKS = 12
-
-
-@pytest.fixture
-def command(monkeypatch, capsys):
-    """The command line in this process: exit status, output and errors."""
-    # The user's cache of programs is no business of this process.
-    monkeypatch.setattr(compilation_cache, "use", lambda: None)
-    monkeypatch.setattr(layout, "_WORK", WORK)
-
-    def call(*arguments):
-        monkeypatch.setattr(sys, "argv", ["jaxbandit", *map(str, arguments)])
-        try:
-            cli.main()
-            status = 0
-        except SystemExit as ended:
-            status = ended.code
-        return status, *capsys.readouterr()
-
-    return call
 
 
 def interrupt_after(monkeypatch, number):

@@ -3,39 +3,13 @@
 import random
 import shutil
 import signal
-import subprocess
-import sys
 import time
 
 import pytest
 
 from jaxbandit.commands import sweeps
 from jaxbandit.studies import run
-from tests.studies.sweeps import STUDY, assert_same_store, blocks, contents, written
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    path = tmp_path_factory.mktemp("study")
-    (path / "study.toml").write_text(STUDY)
-    return path
-
-
-@pytest.fixture(scope="module")
-def start(root_directory, environment, folder):
-    """Start a command about the study; compiled programs are kept between processes."""
-
-    def call(*arguments, **more):
-        return subprocess.Popen(
-            [sys.executable, "-m", "tests.studies.small_blocks", *map(str, arguments)],
-            cwd=root_directory,
-            env=environment | {"PYTHONWARNINGS": "default"} | more,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-
-    return call
+from tests.studies.sweeps import assert_same_store, blocks, contents, written
 
 
 @pytest.fixture(scope="module")
@@ -89,8 +63,8 @@ def test_killed_and_resumed(start, plan, folder, complete):
 @pytest.mark.slow  # Fifty processes of some seconds each.
 def test_killed_fifty_times(start, plan, folder, complete):
     stored = [
-        assert_survives_kills(start, plan, folder, complete, kills=5, seed=seed)
-        for seed in range(1, 11)
+        assert_survives_kills(start, plan, folder, complete, kills=2, seed=seed)
+        for seed in range(1, 26)
     ]
     print(f"blocks stored at each kill: {stored}")
 
@@ -110,6 +84,19 @@ def test_interrupted(start, plan, folder, complete, capsys):
     sweeps.status(store)
     assert "result: not yet" in capsys.readouterr().out
     run.run_study(plan, store)
+    assert_same_store(store, complete)
+
+
+@pytest.mark.slow  # Four processes.
+def test_shards_started_twice_at_once(start, folder, complete):
+    store = folder / "twice"
+    processes = [
+        start("sweep", folder / "study.toml", "--out", store, "--shard", part, "--quiet")
+        for part in ("1/2", "2/2", "1/2", "2/2")
+    ]
+    for process in processes:
+        assert process.communicate(timeout=300) == ("", "")
+        assert process.returncode == 0
     assert_same_store(store, complete)
 
 

@@ -172,8 +172,9 @@ def test_blocks_of_another_cell_are_damage(plan, complete, copy):
 
 
 def test_shards_in_any_order_and_twice(plan, complete, tmp_path):
+    """Each on another number of threads."""
     store = tmp_path / "store"
-    outcomes = [run.run_study(plan, store, shard=(part, 3)) for part in (3, 1, 1, 2)]
+    outcomes = [run.run_study(plan, store, shard=(i, 3), threads=i) for i in (3, 1, 1, 2)]
     assert [outcome.result is not None for outcome in outcomes] == [False, False, False, True]
     counts = [outcome.computed for outcome in outcomes]
     assert counts[2] == 0
@@ -205,6 +206,8 @@ def test_another_study_is_refused(complete):
     ("path", "value", "message"),
     [
         (("identity", "jaxlib"), "0.1", 'jaxlib is "0.1" there, .* here'),
+        (("identity", "jaxbandit"), "99.0", 'jaxbandit is "99.0" there, .* here'),
+        (("identity", "precision"), "other", 'precision is "other" there, "float.*" here'),
         (("identity", "stream"), 0, "stream is 0 there, 1 here"),
         (("format",), 99, "has format 99, this jaxbandit reads format 1"),
         (("program",), "other", "is of another program: 'other'"),
