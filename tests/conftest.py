@@ -55,14 +55,14 @@ def environment(tmp_path_factory) -> dict[str, str]:
 def jaxbandit(root_directory, environment):
     """The command line, as a process."""
 
-    def call(*arguments):
+    def call(*arguments, timeout=300):
         return subprocess.run(
             [sys.executable, "-m", "jaxbandit", *map(str, arguments)],
             cwd=root_directory,
             env=environment | {"PYTHONWARNINGS": "default"},
             capture_output=True,
             text=True,
-            timeout=300,
+            timeout=timeout,
         )
 
     return call

@@ -9,6 +9,7 @@ import hashlib
 import io
 import json
 import os
+import shutil
 import socket
 import zipfile
 from collections.abc import Mapping
@@ -72,8 +73,7 @@ def write_whole(path: Path, data: bytes, *, replace: bool = True) -> None:
     Raises:
         OSError: it cannot be written.
     """
-    token = os.urandom(4).hex()  # Containers may share host name and process number.
-    part = path.with_name(f".{path.name}.{token}.{socket.gethostname()}.{os.getpid()}.part")
+    part = part_of(path)
     try:
         with part.open("wb") as file:
             file.write(data)
@@ -88,12 +88,22 @@ def write_whole(path: Path, data: bytes, *, replace: bool = True) -> None:
     _sync_folder(path.parent)
 
 
+def part_of(path: Path) -> Path:
+    """Where to make a file or folder that is to be moved to `path` once it is whole."""
+    token = os.urandom(4).hex()  # Containers may share host name and process number.
+    return path.with_name(f".{path.name}.{token}.{socket.gethostname()}.{os.getpid()}.part")
+
+
 def remove_parts(folder: Path) -> None:
     """Remove what processes of this host that are no more left unfinished."""
     ours = f".{socket.gethostname()}."
     for part in folder.glob(".*.part"):
         head, _, number = part.name.removesuffix(".part").rpartition(".")
-        if f"{head}.".endswith(ours) and number.isdigit() and not _lives(int(number)):
+        if not f"{head}.".endswith(ours) or not number.isdigit() or _lives(int(number)):
+            continue
+        if part.is_dir():
+            shutil.rmtree(part, ignore_errors=True)
+        else:
             part.unlink(missing_ok=True)
 
 

@@ -5,6 +5,7 @@ A worker needs jaxbandit, not the store. Blocks of workers that are lost go to o
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from functools import lru_cache
 from typing import Any
@@ -39,6 +40,9 @@ def on_cluster(address: str, plan: Plan) -> Compute:
         raise InputError(
             'a cluster needs another package: pip install "jaxbandit[cluster]"'
         ) from None
+    # What the user has to know is said by the errors below; its log adds tracebacks.
+    for name in ("distributed", "distributed.client"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
     try:
         client = distributed.Client(address, timeout=_SECONDS, set_as_default=False)
     except (OSError, ValueError) as error:

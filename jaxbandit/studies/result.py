@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import socket
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,7 @@ import zarr
 from zarr.codecs import Crc32cCodec, ZstdCodec
 
 from jaxbandit.studies import spec
-from jaxbandit.studies.blocks import Arrays
+from jaxbandit.studies.blocks import Arrays, part_of
 from jaxbandit.studies.cells import Cell
 from jaxbandit.studies.merge import merge_chunk
 from jaxbandit.studies.spec import Online
@@ -51,12 +50,9 @@ def write_result(store: Store, cells: Mapping[int, Cell]) -> Path:
         OSError: it cannot be written.
     """
     path = store.path / RESULT
-    host, process = socket.gethostname(), os.getpid()
-    for old in store.path.glob(f".{RESULT}.{host}.*.part"):
-        shutil.rmtree(old, ignore_errors=True)
     if path.exists():
         return path
-    part = store.path / f".{RESULT}.{host}.{process}.part"
+    part = part_of(path)
     try:
         _Writer(store, cells, part).write()
         _sync(part)

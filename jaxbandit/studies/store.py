@@ -190,7 +190,7 @@ def create(path: Path, study: Study, layout: Layout, identity: Mapping[str, Any]
             raise InputError(
                 f"{path} is not the store of a study and not empty; give a folder of its own"
             )
-        (path / "blocks").mkdir(parents=True, exist_ok=True)
+        path.mkdir(parents=True, exist_ok=True)
         text = json.dumps(
             {
                 "program": _PROGRAM,
@@ -212,6 +212,8 @@ def create(path: Path, study: Study, layout: Layout, identity: Mapping[str, Any]
             f"{path} holds another study or version: {'; '.join(differences[:4])}"
             f"{' and more' if len(differences) > 4 else ''}; give another folder, or what it has"
         )
+    # Last: what makes a folder a store is its study.json, of which a kill leaves all or nothing.
+    (path / "blocks").mkdir(exist_ok=True)
     return store
 
 

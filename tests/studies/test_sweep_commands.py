@@ -1,9 +1,12 @@
 """What the commands about studies print, write and refuse."""
 
+import jax
+import numpy as np
 import polars as pl
 import pytest
 import xarray as xr
 
+import jaxbandit as jb
 from jaxbandit.commands import sweeps
 from jaxbandit.studies import run, sweep
 from jaxbandit.studies.result import RESULT
@@ -99,16 +102,30 @@ environment.std = [1.0, 1.4e38]
 """
 
 
-def test_runs_that_are_not_finite(file, tmp_path, capsys):
+def test_runs_that_are_not_finite(file, command, tmp_path):
+    """Named by cell and run, left out and counted, each time the study is asked for."""
     file.write_text(NOT_FINITE)
     store = tmp_path / "store"
-    message = r"of 60 runs gave numbers that are not finite and were left out: cell 1 run \d+"
-    assert_refused(lambda: sweep.sweep(file, store, quiet=True), message)
-    sweep.status(store)
-    assert "not finite: cell 1 run " in capsys.readouterr().out
+    arms = jb.gaussian_arms([0.5, 0.6], 1.4e38)
+    with np.errstate(over="ignore", invalid="ignore"):  # Means of the other runs' rewards.
+        direct = jb.simulate(jax.random.key(0), {"ucb": jb.ucb()}, arms, horizon=20, runs=30)
+    bad = direct.non_finite
+    assert 5 < len(bad) < 30
+    named = ", ".join(f"cell 1 run {number}" for number in bad[:5]) + f" and {len(bad) - 5} more"
+    said = (
+        f"jaxbandit: {len(bad)} of 60 runs gave numbers that are not finite and were left out: "
+        f"{named}; look at the parameters of these cells\n"
+    )
+    for _ in range(2):
+        assert command("sweep", file, "--out", store, "--quiet") == (1, "", said)
+    assert f"not finite: {named}\n" in command("status", store)[1]
     result = xr.open_zarr(store / RESULT, consolidated=False).load()
-    assert list(result["runs"]) == [30, 30 - result.sizes["left_out"]]
+    assert list(result["runs"]) == [30, 30 - len(bad)]
     assert set(result["non_finite_cell"].to_numpy()) == {1}
+    np.testing.assert_array_equal(result["non_finite_run"], bad)
+    mean = direct["ucb"].regret.mean
+    assert np.all(np.isfinite(mean))
+    np.testing.assert_array_equal(result["regret_mean"].isel(std=1).sel(policy="ucb"), mean)
 
 
 @pytest.mark.parametrize(

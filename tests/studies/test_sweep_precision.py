@@ -56,12 +56,12 @@ def test_cells_stop_at_the_first_power_of_two_that_is_enough(finals, tmp_path, e
     np.testing.assert_allclose(last, means, rtol=1e-5)
 
 
-def test_shards_stop_alike(tmp_path):
+def test_shards_and_threads_stop_alike(tmp_path):
     plan = planned(PRECISE)
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     assert run.run_study(plan, whole).result
     for part in (2, 3, 1):
-        run.run_study(plan, parts, shard=(part, 3))
+        run.run_study(plan, parts, shard=(part, 3), threads=part)
     assert contents(parts / RESULT) == contents(whole / RESULT)
 
 

@@ -1,41 +1,15 @@
 """The commands about studies as processes: killed, resumed, and on other devices."""
 
 import random
+import shutil
 import signal
-import subprocess
-import sys
 import time
 
 import pytest
 
 from jaxbandit.commands import sweeps
 from jaxbandit.studies import run
-from jaxbandit.studies.result import RESULT
-from tests.studies.sweeps import STUDY, blocks, contents
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    path = tmp_path_factory.mktemp("study")
-    (path / "study.toml").write_text(STUDY)
-    return path
-
-
-@pytest.fixture(scope="module")
-def start(root_directory, environment, folder):
-    """Start a command about the study; compiled programs are kept between processes."""
-
-    def call(*arguments, **more):
-        return subprocess.Popen(
-            [sys.executable, "-m", "tests.studies.small_blocks", *map(str, arguments)],
-            cwd=root_directory,
-            env=environment | {"PYTHONWARNINGS": "default"} | more,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-
-    return call
+from tests.studies.sweeps import assert_same_store, blocks, contents, written
 
 
 @pytest.fixture(scope="module")
@@ -51,35 +25,48 @@ def finish(start):
     return call
 
 
-def assert_killed_and_resumed(start, plan, folder, complete, times, seed):
-    """Kill a sweep again and again, at a random moment while it writes, then let it end."""
-    store, moment = folder / f"killed-{seed}", random.Random(seed)
-    for _ in range(times):
-        process = start("sweep", folder / "study.toml", "--out", store)
-        stored = len(blocks(store))
-        while process.poll() is None and len(blocks(store)) == stored:
-            time.sleep(0.001)
-        time.sleep(moment.uniform(0, 0.03))
-        process.kill()
-        process.communicate()
-        if process.returncode == 0:
-            break
-    survived = len(blocks(store))
+def killed(start, folder, store, total, moment):
+    """Start a sweep and kill it at a random moment of its writing; whether it had not ended."""
+    before = written(store)
+    # As likely among the first blocks as among the files of the result, which are many.
+    wanted = max(1, total - len(before)) ** moment.random()
+    process = start("sweep", folder / "study.toml", "--out", store)
+    while process.poll() is None and len(written(store) - before) < wanted:
+        time.sleep(0.001)
+    time.sleep(moment.uniform(0, 0.01))
+    process.kill()
+    process.communicate()
+    assert process.returncode in (0, -signal.SIGKILL)
+    return process.returncode != 0
+
+
+def assert_survives_kills(start, plan, folder, complete, *, kills, seed):
+    """Kill the sweep into one store that often, let it end, and compare; gives the blocks that were
+    stored at each kill."""
+    store, moment, stored = folder / f"killed-{seed}", random.Random(seed), []
+    while len(stored) < kills:
+        if killed(start, folder, store, len(written(complete)), moment):
+            stored.append(len(blocks(store)))
+        else:
+            assert_same_store(store, complete)
+            shutil.rmtree(store)
     run.run_study(plan, store)
-    assert contents(store / RESULT) == contents(complete / RESULT)
-    assert not list(store.rglob(".*"))
-    return survived
+    assert_same_store(store, complete)
+    return stored
 
 
 def test_killed_and_resumed(start, plan, folder, complete):
-    survived = assert_killed_and_resumed(start, plan, folder, complete, times=2, seed=0)
-    assert survived > 0
+    stored = assert_survives_kills(start, plan, folder, complete, kills=2, seed=0)
+    assert max(stored) > 0
 
 
 @pytest.mark.slow  # Fifty processes of some seconds each.
 def test_killed_fifty_times(start, plan, folder, complete):
+    stored: list[int] = []
     for seed in range(1, 26):
-        assert_killed_and_resumed(start, plan, folder, complete, times=2, seed=seed)
+        stored += assert_survives_kills(start, plan, folder, complete, kills=2, seed=seed)
+    assert len(stored) == 50
+    assert len(set(stored)) > 5  # Not always at the same place.
 
 
 def test_interrupted(start, plan, folder, complete, capsys):
@@ -97,7 +84,20 @@ def test_interrupted(start, plan, folder, complete, capsys):
     sweeps.status(store)
     assert "result: not yet" in capsys.readouterr().out
     run.run_study(plan, store)
-    assert contents(store / RESULT) == contents(complete / RESULT)
+    assert_same_store(store, complete)
+
+
+@pytest.mark.slow  # Four processes.
+def test_shards_started_twice_at_once(start, folder, complete):
+    store = folder / "twice"
+    processes = [
+        start("sweep", folder / "study.toml", "--out", store, "--shard", part, "--quiet")
+        for part in ("1/2", "2/2", "1/2", "2/2")
+    ]
+    for process in processes:
+        assert process.communicate(timeout=300) == ("", "")
+        assert process.returncode == 0
+    assert_same_store(store, complete)
 
 
 @pytest.mark.slow  # Another number of devices is another program to compile.
@@ -105,7 +105,7 @@ def test_two_devices_and_one_thread(finish, folder, complete):
     store = folder / "devices"
     flags = {"XLA_FLAGS": "--xla_force_host_platform_device_count=2"}
     assert finish("sweep", folder / "study.toml", "--out", store, "--threads", 1, **flags)[0] == 0
-    assert contents(store / RESULT) == contents(complete / RESULT)
+    assert_same_store(store, complete)
 
 
 @pytest.mark.slow  # Three processes, of which one compiles.

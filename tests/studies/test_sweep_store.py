@@ -13,12 +13,11 @@ import xarray as xr
 
 import jaxbandit as jb
 from jaxbandit.studies import run
-from jaxbandit.studies.blocks import read_block
 from jaxbandit.studies.exports import open_result
 from jaxbandit.studies.result import RESULT
 from jaxbandit.studies.store import open_store
 from tests.messages import assert_refused
-from tests.studies.sweeps import STUDY, blocks, contents, parsed, planned
+from tests.studies.sweeps import STUDY, assert_same_store, blocks, contents, parsed, planned
 
 BLOCKS = 24
 
@@ -30,15 +29,6 @@ def copy(complete, tmp_path):
     shutil.copytree(complete, path)
     shutil.rmtree(path / RESULT)
     return path
-
-
-def assert_same_result(store, complete):
-    assert contents(store / RESULT) == contents(complete / RESULT)
-    for ours, theirs in zip(blocks(store), blocks(complete), strict=True):
-        ours, theirs = (read_block(path)[0] for path in (ours, theirs))
-        assert ours.keys() == theirs.keys()
-        for name in ours:
-            np.testing.assert_array_equal(ours[name], theirs[name])
 
 
 def test_a_cell_is_a_simulation(complete):
@@ -105,7 +95,7 @@ def test_only_missing_blocks_are_computed(plan, complete, copy):
     for path in blocks(copy)[::7]:
         path.unlink()
     assert run.run_study(plan, copy, threads=1).computed == len(blocks(complete)[::7])
-    assert_same_result(copy, complete)
+    assert_same_store(copy, complete)
 
 
 @pytest.mark.parametrize("place", [0, 70, 0.5, -70, -30, -1])
@@ -116,39 +106,81 @@ def test_a_flipped_byte_is_found(plan, complete, copy, place):
     path.write_bytes(data)
     outcome = run.run_study(plan, copy)
     assert (outcome.computed, outcome.repaired) == (1, 1)
-    assert_same_result(copy, complete)
+    assert_same_store(copy, complete)
 
 
-def test_a_power_cut(plan, complete, copy):
+def part(path, process):
+    """The name under which a process of this host makes a file or folder."""
+    return path.with_name(f".{path.name}.aa.{os.uname().nodename}.{process}.part")
+
+
+@pytest.fixture
+def gone():
+    """The number of a process that is no more."""
+    process = subprocess.Popen(["true"])
+    process.wait()
+    return process.pid
+
+
+def test_a_power_cut(plan, complete, copy, gone):
     """The newest files are short, empty, or there under their temporary names."""
     first, second, third, fourth = blocks(copy)[-4:]
     first.write_bytes(first.read_bytes()[:-1])
     second.write_bytes(second.read_bytes()[:1000])
     third.write_bytes(b"")
-    gone = subprocess.Popen(["true"])
-    gone.wait()
-    fourth.rename(fourth.with_name(f".{fourth.name}.aa.{os.uname().nodename}.{gone.pid}.part"))
+    fourth.rename(part(fourth, gone))
     outcome = run.run_study(plan, copy)
     assert (outcome.computed, outcome.repaired) == (4, 3)
-    assert_same_result(copy, complete)
-    assert not list(copy.rglob(".*"))
+    assert_same_store(copy, complete)
+
+
+def test_killed_while_it_merged(plan, complete, copy, gone):
+    """What others that still live are about to finish is left alone."""
+    result = copy / RESULT
+    dead, alive = part(result, gone), part(result, os.getppid())
+    for folder in (dead, alive):
+        shutil.copytree(complete / RESULT / "regret_mean", folder / "regret_mean")
+    assert run.run_study(plan, copy).computed == 0
+    assert not dead.exists()
+    assert contents(alive)
+    shutil.rmtree(alive)
+    assert_same_store(copy, complete)
+
+
+@pytest.mark.parametrize("manifest", [False, True])
+def test_killed_while_the_store_was_made(plan, complete, tmp_path, gone, manifest):
+    store = tmp_path / "store"
+    store.mkdir()
+    file = store / "study.json"
+    shutil.copy(complete / file.name, file if manifest else part(file, gone))
+    run.run_study(
+        plan, store, compute_blocks=lambda study, wanted, advance: copied(complete, wanted)
+    )
+    assert_same_store(store, complete)
+
+
+def copied(complete, wanted):
+    """Blocks that another store has."""
+    there = open_store(complete)
+    return ((block, *there.read(block)) for block in wanted)
 
 
 def test_blocks_of_another_cell_are_damage(plan, complete, copy):
     shutil.copy(blocks(copy)[0], blocks(copy)[-1])
     assert run.run_study(plan, copy).repaired == 1
-    assert_same_result(copy, complete)
+    assert_same_store(copy, complete)
 
 
 def test_shards_in_any_order_and_twice(plan, complete, tmp_path):
+    """Each on another number of threads."""
     store = tmp_path / "store"
-    outcomes = [run.run_study(plan, store, shard=(part, 3)) for part in (3, 1, 1, 2)]
+    outcomes = [run.run_study(plan, store, shard=(i, 3), threads=i) for i in (3, 1, 1, 2)]
     assert [outcome.result is not None for outcome in outcomes] == [False, False, False, True]
     counts = [outcome.computed for outcome in outcomes]
     assert counts[2] == 0
     assert sum(counts) == BLOCKS
     assert max(counts) - min(counts[0], counts[1], counts[3]) <= 2
-    assert_same_result(store, complete)
+    assert_same_store(store, complete)
 
 
 def test_blocks_written_by_two_at_once(plan, complete, tmp_path):
@@ -161,7 +193,7 @@ def test_blocks_written_by_two_at_once(plan, complete, tmp_path):
         yield from found
 
     assert run.run_study(plan, store, compute_blocks=late).computed == BLOCKS
-    assert_same_result(store, complete)
+    assert_same_store(store, complete)
 
 
 def test_another_study_is_refused(complete):
@@ -174,6 +206,8 @@ def test_another_study_is_refused(complete):
     ("path", "value", "message"),
     [
         (("identity", "jaxlib"), "0.1", 'jaxlib is "0.1" there, .* here'),
+        (("identity", "jaxbandit"), "99.0", 'jaxbandit is "99.0" there, .* here'),
+        (("identity", "precision"), "other", 'precision is "other" there, "float.*" here'),
         (("identity", "stream"), 0, "stream is 0 there, 1 here"),
         (("format",), 99, "has format 99, this jaxbandit reads format 1"),
         (("program",), "other", "is of another program: 'other'"),
@@ -215,7 +249,7 @@ def test_a_disk_that_is_full(plan, complete, copy):
     assert {path: path.read_bytes() for path in kept} == before
     assert blocks(copy) == kept
     run.run_study(plan, copy)
-    assert_same_result(copy, complete)
+    assert_same_store(copy, complete)
 
 
 @pytest.fixture
@@ -244,7 +278,7 @@ def test_a_small_disk(plan, complete, small_disk):
     assert 0 < len(stored) < BLOCKS
     assert mount("remount,size=64m")
     assert run.run_study(plan, store).computed == BLOCKS - len(stored)
-    assert_same_result(store, complete)
+    assert_same_store(store, complete)
     blocks(store)[0].unlink()
     assert mount("remount,ro")
     with pytest.raises(OSError, match="Read-only file system"):
