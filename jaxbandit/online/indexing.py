@@ -168,14 +168,23 @@ def _write(
         columns = jnp.moveaxis(value, 0, -1)
         hit = jnp.arange(arms, dtype=arm.dtype)[:, None] == arm
         return jnp.moveaxis(jnp.where(hit, combine(columns, entry), columns), -1, 0)
-    flat, place = value.reshape(-1), arm + arms * jnp.arange(size, dtype=arm.dtype)
 
-    def store(run: Array, flat: Array) -> Array:
-        at = (place[run],)
-        new = combine(lax.dynamic_slice(flat, at, (1,)), lax.dynamic_slice(entry, (run,), (1,)))
-        return lax.dynamic_update_slice(flat, new, at)
+    def one_by_one(flat: Array, place: Array, entry: Array) -> Array:
+        def store(run: Array, flat: Array) -> Array:
+            at = (place[run],)
+            new = combine(lax.dynamic_slice(flat, at, (1,)), lax.dynamic_slice(entry, (run,), (1,)))
+            return lax.dynamic_update_slice(flat, new, at)
 
-    return lax.fori_loop(0, size, store, flat).reshape(value.shape)
+        return lax.fori_loop(0, size, store, flat)
+
+    def at_once(flat: Array, place: Array, entry: Array) -> Array:
+        new = combine(flat[place], entry)
+        return flat.at[place].set(new, unique_indices=True, mode="promise_in_bounds")
+
+    # A CPU's scatter is slow, and no part of a single kernel.
+    place = arm + arms * jnp.arange(size, dtype=arm.dtype)
+    flat = lax.platform_dependent(value.reshape(-1), place, entry, cpu=one_by_one, default=at_once)
+    return flat.reshape(value.shape)
 
 
 def _gather(flat: Array, index: Array) -> Array:
@@ -187,10 +196,14 @@ def _gather(flat: Array, index: Array) -> Array:
 def fence(round_number: Array, value: Any) -> Any:
     """`value`, computed once and stored.
 
-    The compiler recomputes a value inside every loop over arms that uses it, once for each arm; a
-    conditional it cannot see through stops that. `round_number` is any traced integer that is at
-    least zero, the same for all runs.
+    On a CPU the compiler recomputes a value inside every loop over arms that uses it, once for each
+    arm; a conditional it cannot see through stops that. Elsewhere a conditional would cost a wait.
+    `round_number` is any traced integer that is at least zero, the same for all runs.
     """
+    return lax.platform_dependent(round_number, value, cpu=_stored, default=lambda _, value: value)
+
+
+def _stored(round_number: Array, value: Any) -> Any:
     return lax.cond(
         round_number >= 0, lambda x: x, lambda x: jax.tree.map(jnp.zeros_like, x), value
     )

@@ -8,14 +8,14 @@ for a whole simulation.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax import Array, core, lax
 from jax.experimental.xla_metadata import set_xla_metadata
-from jax.extend.core import Jaxpr, jaxprs_in_params
+from jax.extend.core import Jaxpr, JaxprEqn, jaxprs_in_params
 
 # XLA's emitter of single kernels knows no library calls, sorts or scatters, and aborts the process
 # on some of what it does not know. These are tried by tests.
@@ -30,7 +30,7 @@ broadcast_in_dim concatenate dynamic_slice dynamic_update_slice gather iota pad 
 rev slice squeeze stack transpose
 """
 _REDUCTIONS = "argmax argmin reduce_and reduce_max reduce_min reduce_or reduce_prod reduce_sum"
-_CONTROL = "cond custom_jvp_call custom_vmap_call jit scan while"
+_CONTROL = "cond custom_jvp_call custom_vmap_call jit platform_index scan while"
 _RANDOM = "random_bits random_fold_in random_split random_unwrap random_wrap"
 KNOWN_PRIMITIVES = frozenset(
     " ".join((_ELEMENTWISE, _SHAPES, _REDUCTIONS, _CONTROL, _RANDOM)).split()
@@ -76,10 +76,19 @@ def one_kernel(function: Callable[..., Any], *operands: Any) -> Any:
 
 def _is_known(jaxpr: Jaxpr) -> bool:
     return all(
-        equation.primitive.name in KNOWN_PRIMITIVES
-        and all(map(_is_known, jaxprs_in_params(equation.params)))
+        equation.primitive.name in KNOWN_PRIMITIVES and all(map(_is_known, parts_on_cpu(equation)))
         for equation in jaxpr.eqns
     )
+
+
+def parts_on_cpu(equation: JaxprEqn) -> Iterable[Jaxpr]:
+    """What a primitive has a CPU run."""
+    platforms = equation.params.get("branches_platforms")
+    if platforms is None:
+        return jaxprs_in_params(equation.params)
+    # A choice made by platform, the default last.
+    chosen = [place for place, names in enumerate(platforms) if names and "cpu" in names] or [-1]
+    return [equation.params["branches"][chosen[0]].jaxpr]
 
 
 def _is_plain(leaf: Any) -> bool:

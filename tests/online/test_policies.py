@@ -1,5 +1,6 @@
 """Policies of the user's own; and programs for every platform."""
 
+import re
 import subprocess
 import sys
 
@@ -113,25 +114,52 @@ class StoppedError(Exception):
     """Thrown in place of running the tiles."""
 
 
-def test_the_tile_program_is_lowered_for_all_platforms(monkeypatch):
+def exported_tile(monkeypatch, platforms, simulate_something, **static):
+    """A tile's program as `simulate` would run it, exported."""
     taken = {}
 
     def take(program, static, key, params, **options):
         taken.update(program=program, static=static, params=params)
         raise StoppedError
 
-    monkeypatch.setattr(simulate.tiles, "run_tiles", take)
-    with pytest.raises(StoppedError):
-        play(1, REGISTERED)
-    monkeypatch.undo()
+    with monkeypatch.context() as context:
+        context.setattr(simulate.tiles, "run_tiles", take)
+        with pytest.raises(StoppedError):
+            simulate_something()
+    static = taken["static"]._replace(**static)
 
     def tile(key_data, first, runs, params):
         root = jax.random.wrap_key_data(key_data)
-        return tuple(tiles._tile(taken["program"], taken["static"], 64, root, first, runs, params))
+        return tuple(tiles._tile(taken["program"], static, 64, root, first, runs, params))
 
     arguments = jax.random.key_data(KEY), jnp.uint32(0), jnp.uint32(64), taken["params"]
-    exported = jax.export.export(jax.jit(tile), platforms=PLATFORMS)(*arguments)
+    return jax.export.export(jax.jit(tile), platforms=platforms)(*arguments)
+
+
+def test_the_tile_program_is_lowered_for_all_platforms(monkeypatch):
+    exported = exported_tile(monkeypatch, PLATFORMS, lambda: play(1, REGISTERED))
     assert exported.platforms == PLATFORMS
+
+
+@pytest.mark.parametrize(("platform", "arms"), [("cuda", 5), ("cuda", 300), ("tpu", 300)])
+def test_an_accelerator_waits_for_nothing_within_a_round(monkeypatch, platform, arms):
+    """No branches, and no loops but those over checkpoints and rounds."""
+    policy = REGISTERED["oto separate"]
+
+    def play_one():
+        environment = jb.bernoulli_arms(np.linspace(0.2, 0.8, arms))
+        count = np.full(arms, 3)
+        jb.simulate(KEY, {"": policy}, environment, horizon=9, runs=1, offline_count=count)
+
+    exported = exported_tile(monkeypatch, (platform,), play_one, as_kernel=False)
+    text = exported.mlir_module()
+    cases = re.findall(r'(%\w+) = "stablehlo\.case"\((%\w+)\)', text)
+    # The platform is a constant, which says which of the one branch left is taken.
+    known = {result for result, operand in cases if operand.startswith("%c")}
+    assert known
+    assert {operand for _, operand in cases if not operand.startswith("%c")} <= known
+    assert "stablehlo.if" not in text
+    assert text.count("stablehlo.while") == 3  # with that which draws the offline rewards
 
 
 def test_default_constants_follow_a_precision_chosen_after_import():
