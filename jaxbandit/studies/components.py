@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping
+from functools import cache
 from typing import Any
 
 from jaxbandit.offpolicy.design import synthetic_design
@@ -68,13 +69,19 @@ REQUIRED = inspect.Parameter.empty
 
 def options(make: Make) -> dict[str, Any]:
     """Name -> default of a component's options; `REQUIRED` where there is none."""
-    parameters = inspect.signature(make).parameters.values()
+    parameters = _parameters(make).values()
     return {p.name: p.default for p in parameters if p.name not in _NOT_OPTIONS}
 
 
 def takes_confidence(make: Make) -> bool:
     """Whether a policy has confidence bounds."""
-    return "confidence" in inspect.signature(make).parameters
+    return "confidence" in _parameters(make)
+
+
+@cache
+def _parameters(make: Make) -> Mapping[str, inspect.Parameter]:
+    # Asked for in every cell.
+    return inspect.signature(make).parameters
 
 
 def fault(make: Make, name: str, value: Any) -> str | None:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
+import jax
 import numpy as np
 
 from jaxbandit import tiles
@@ -82,7 +83,7 @@ class _Gathered:
         self.study, self.block = study, block
         self.counts: list[int] = []
         self.bad: list[tuple[int, int]] = []
-        self.means: list[dict[str, Moments]] = []
+        self.averaged: dict[int, list[Any]] = {}
         self.finals: list[dict[str, np.ndarray]] = []
 
     def add(self, job: tiles.Job, cell: int, tile: int, summary: tiles.TileSummary) -> int:
@@ -92,7 +93,7 @@ class _Gathered:
         finite = summary.finite[:used]
         self.counts.append(int(np.sum(finite)))
         self.bad += [(cell, first + int(run)) for run in np.flatnonzero(~finite)]
-        self.means.append(_quantities(self.study.names, summary.averaged))
+        self.averaged.setdefault(cell, []).append(summary.averaged)
         if self.study.outputs.finals:
             self.finals.append(_finals(self.study.names, summary.kept))
         return used
@@ -107,12 +108,15 @@ class _Gathered:
             "count": np.array(self.counts, np.int64).reshape(shape),
             "non_finite": np.array(self.bad, np.int64).reshape(-1, 2),
         }
-        for name in dict.fromkeys(name for each in self.means for name in each):
+        # Stacked for all tiles of a cell at once: what is done tile by tile keeps others waiting.
+        cells = [
+            _quantities(self.study.names, jax.tree.map(lambda *x: np.stack(x), *each))
+            for each in self.averaged.values()
+        ]
+        for name in dict.fromkeys(name for each in cells for name in each):
             for part in ("mean", "deviation"):
-                values = [
-                    getattr(each[name], part) if name in each else None for each in self.means
-                ]
-                arrays[f"{name}.{part}"] = _stacked(values).reshape(*shape, *_shape(values))
+                values = [getattr(each[name], part) if name in each else None for each in cells]
+                arrays[f"{name}.{part}"] = _stacked(values)
         for name in self.finals[0] if self.finals else ():
             values = [each[name] for each in self.finals]
             arrays[name] = np.stack(values).reshape(*shape, *values[0].shape)
@@ -120,7 +124,7 @@ class _Gathered:
 
 
 def _quantities(names: tuple[str, ...], averaged: Any) -> dict[str, Moments]:
-    """A tile's moments, policies or pairs first, by the names that results have."""
+    """Moments of tiles, [tiles, policies or pairs, ...], by the names that results have."""
     seen, differences = averaged
     found: dict[str, list[Moments | None]] = {}
     for place, name in enumerate(names):
@@ -137,8 +141,8 @@ def _quantities(names: tuple[str, ...], averaged: Any) -> dict[str, Moments]:
     return {
         key: Moments(
             None,
-            _stacked([m and m.mean for m in values]),
-            _stacked([m and m.deviation for m in values]),
+            _stacked([m and m.mean for m in values], axis=1),
+            _stacked([m and m.deviation for m in values], axis=1),
         )
         for key, values in found.items()
     }
@@ -159,22 +163,17 @@ def _finals(names: tuple[str, ...], kept: Any) -> dict[str, np.ndarray]:
     }
 
 
-def _stacked(values: list[np.ndarray | None]) -> np.ndarray:
+def _stacked(values: list[np.ndarray | None], axis: int = 0) -> np.ndarray:
     """Arrays of one rank as one, NaN where one is missing or shorter."""
-    shape = _shape(values)
     given = [value for value in values if value is not None]
-    if len(given) == len(values) and all(value.shape == shape for value in given):
-        return np.stack(given)
+    if len(given) == len(values) and len({value.shape for value in given}) == 1:
+        return np.stack(given, axis)
+    shape = tuple(max(lengths) for lengths in zip(*(x.shape for x in given), strict=True))
     stacked = np.full((len(values), *shape), np.nan, given[0].dtype)
     for row, value in zip(stacked, values, strict=True):
         if value is not None:
             row[tuple(slice(length) for length in value.shape)] = value
-    return stacked
-
-
-def _shape(values: list[np.ndarray | None]) -> tuple[int, ...]:
-    shapes = [value.shape for value in values if value is not None]
-    return tuple(max(lengths) for lengths in zip(*shapes, strict=True))
+    return np.moveaxis(stacked, 0, axis)
 
 
 def _now() -> str:

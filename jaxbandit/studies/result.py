@@ -39,6 +39,10 @@ _MEANING = {
 }
 
 
+_SLAB_BYTES = 16 * 2**20
+"""Of a variable that are written at once, at most, unless one row of the first axis has more."""
+
+
 def write_result(store: Store, cells: Mapping[int, Cell]) -> Path:
     """Write `result.zarr`, unless it is there; gives its path.
 
@@ -68,7 +72,7 @@ def write_result(store: Store, cells: Mapping[int, Cell]) -> Path:
 
 
 class _Writer:
-    """One slab of the first axis at a time, so that memory does not grow with the grid."""
+    """A slab of the first axis at a time, so that memory does not grow with the grid."""
 
     def __init__(self, store: Store, cells: Mapping[int, Cell], path: Path) -> None:
         self.store, self.cells, self.study = store, cells, store.study
@@ -77,7 +81,8 @@ class _Writer:
         self.slab: Arrays = {}
         shape = self.study.shape
         self.coordinates: list[str] = []
-        self.slab_cells = self.study.cells // (shape[0] if shape else 1)
+        self.rows = 1
+        self.row_cells = self.study.cells // (shape[0] if shape else 1)
 
     def write(self) -> None:
         """All of it."""
@@ -97,20 +102,26 @@ class _Writer:
 
     def _put(self, cell: int, values: Arrays) -> None:
         """A cell's results; the last of a slab writes it."""
-        slab, row = divmod(cell, self.slab_cells)
+        if cell == 0:
+            # Each write costs milliseconds, whatever its size.
+            largest = max(value.nbytes for value in values.values()) * self.row_cells
+            self.rows = max(1, min(_SLAB_BYTES // largest, self.study.cells // self.row_cells))
+        slab, place = divmod(cell, self.rows * self.row_cells)
+        first = slab * self.rows
+        length = min(self.rows * self.row_cells, self.study.cells - first * self.row_cells)
         for name, value in values.items():
             if name not in self.slab:
-                shape = (self.slab_cells, *value.shape)
                 blank = np.nan if np.issubdtype(value.dtype, np.floating) else 0
-                self.slab[name] = np.full(shape, blank, value.dtype)
-            self.slab[name][row] = value
-        if row + 1 < self.slab_cells:
+                self.slab[name] = np.full((length, *value.shape), blank, value.dtype)
+            self.slab[name][place] = value
+        if place + 1 < length:
             return
         sweep = self.study.shape
         for name, array in self.slab.items():
             variable = self._variable(name, array.shape[1:], array.dtype)
             if sweep:
-                variable[slab] = array.reshape((*sweep[1:], *array.shape[1:]))
+                rows = array.reshape((-1, *sweep[1:], *array.shape[1:]))
+                variable[first : first + len(rows)] = rows
             else:
                 variable[...] = array[0]
         self.slab = {}
@@ -136,7 +147,7 @@ class _Writer:
         return self.group.create_array(
             name,
             shape=(*sweep, *shape),
-            chunks=(1, *sweep[1:], *shape) if sweep else (shape or "auto"),
+            chunks=(self.rows, *sweep[1:], *shape) if sweep else (shape or "auto"),
             dtype=dtype,
             fill_value=np.nan if np.issubdtype(dtype, np.floating) else None,
             compressors=[ZstdCodec(level=3), Crc32cCodec()],

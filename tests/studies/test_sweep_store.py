@@ -12,7 +12,7 @@ import pytest
 import xarray as xr
 
 import jaxbandit as jb
-from jaxbandit.studies import run
+from jaxbandit.studies import result, run
 from jaxbandit.studies.exports import open_result
 from jaxbandit.studies.result import RESULT
 from jaxbandit.studies.store import open_store
@@ -82,6 +82,24 @@ def test_result_has_names_and_units(complete):
     assert set(result.coords) >= {"round", "environment.mean", "offline.count"}
     assert result.attrs["seed"] == 3
     assert parsed(result.attrs["study"])[0] == parsed(STUDY)[0]
+
+
+@pytest.mark.parametrize("rows", [1, 2])
+def test_a_result_is_the_same_however_much_is_written_at_once(tmp_path, monkeypatch, rows):
+    """Three cells of one axis, so that the last slab may be short."""
+    text = STUDY[: STUDY.index("[[sweep]]")]
+    text += '[[sweep]]\n"policies.oto.alpha" = [0.01, 1.0, 2.0]\n'
+    plan, store = planned(text), tmp_path / "store"
+    run.run_study(plan, store)
+    with open_result(store) as whole:
+        whole.load()
+    largest = max(value[0].nbytes for value in whole.data_vars.values())
+    shutil.rmtree(store / RESULT)
+    monkeypatch.setattr(result, "_SLAB_BYTES", rows * largest)
+    run.run_study(plan, store)
+    with open_result(store) as found:
+        xr.testing.assert_identical(found.load(), whole)
+    assert open_result(store)["regret_mean"].encoding["chunks"][0] == rows
 
 
 def test_nothing_is_computed_twice(plan, complete):
