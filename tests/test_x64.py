@@ -25,7 +25,7 @@ FILES = {
     "baselines": ["online/test_baselines.py", "online/test_contract.py"],
     "many decisions": ["online/test_decisions.py"],
 }
-# Which of a part's tests, where not all that are quick.
+# Which of a part's tests, where not all that are quick: those that precision matters to.
 CHOICE = {
     "matrices and posteriors": ["-k", "not under_vmap and not many_tasks"],
     "baselines": ["-k", "as_the_oracle or types_are_kept"],

@@ -4,29 +4,16 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from jaxbandit.studies.bounds.options import Hieropo, Oto, load
+from jaxbandit.studies.figures import REGISTRY
 
-FigureName = Literal[
-    "hieropo-fig2",
-    "hieropo-fig3",
-    "fit-consistency",
-    "movielens-ratings",
-    "oto-fig1",
-    "oto-fig2",
-    "oto-tables",
-    "oto-fig3",
-    "oto-fig4",
-    "oto-fig5",
-    "oto-fig6",
-    "oto-fig7",
-    "oto-fig8",
-    "oto-fig9",
-    "oto-fig10",
-    "oto-table3",
-    "open-bandit",
-]
+if TYPE_CHECKING:
+    FigureName = str
+else:
+    # The names that there are, known when the command line is made.
+    FigureName = Literal[tuple(REGISTRY)]
 
 
 def reproduce(

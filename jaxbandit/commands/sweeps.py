@@ -24,7 +24,7 @@ def sweep(
         dry_run: only say what it would take.
         shard: I/N, compute the I-th of N parts, each started with the same file and folder.
         cluster: address of a Dask scheduler whose workers compute.
-        threads: tiles computed at once on a CPU; default: all cores.
+        threads: tiles computed at once on a CPU; default: one more than there are cores.
         yes: run a study of absurd size too.
         quiet: print nothing but errors.
     """
