@@ -39,23 +39,25 @@ def grid(items: Sequence[Policy] | Sequence[Environment]) -> Grid:
     each: list[Any] = list(items)
     if not each or not all(isinstance(item, Policy | Environment) for item in each):
         raise InputError("grid takes a list of policies or a list of environments")
-    first = _functions(each[0])
-    shapes = jax.tree.map(jnp.shape, _arrays(each[0]))
+    # Items of a large grid are often given many times.
+    places: dict[int, int] = {}
+    rows = [places.setdefault(id(item), len(places)) for item in each]
+    arrays: list[Any] = []
     for index, item in enumerate(each):
-        if _functions(item) != first:
+        if rows[index] < len(arrays):
+            continue
+        arrays.append(jax.tree.map(np.asarray, _arrays(item)))
+        if _functions(item) != _functions(each[0]):
             raise InputError(
                 f"grid takes items that differ in their numbers only, but item {index} has other "
                 "functions than item 0; give other kinds under names of their own"
             )
-        if jax.tree.map(jnp.shape, _arrays(item)) != shapes:
+        if jax.tree.map(np.shape, arrays[-1]) != jax.tree.map(np.shape, arrays[0]):
             raise InputError(
                 f"grid takes items with numbers of the same shapes, but those of item {index} "
                 "differ from those of item 0"
             )
-    stacked = jax.tree.map(
-        lambda *leaves: jnp.asarray(np.stack([np.asarray(leaf) for leaf in leaves])),
-        *(_arrays(item) for item in each),
-    )
+    stacked = jax.tree.map(lambda *leaves: jnp.asarray(np.stack(leaves)[rows]), *arrays)
     item = each[0]._replace(**stacked)
     if isinstance(item, Environment):
         item = item._replace(low=min(e.low for e in each), high=max(e.high for e in each))

@@ -240,4 +240,4 @@ def _problem(world: program.World, in_cells: program.InCells, index: int) -> Pro
     total = 0 * world.count if world.total is None else world.total
     count, total = (x[index] if in_cells.offline else x for x in (world.count, total))
     horizon = world.horizon[index] if in_cells.horizon else world.horizon
-    return Problem(*map(jnp.asarray, (count, total, horizon)))
+    return Problem(count, total, horizon)

@@ -6,7 +6,6 @@ numbers are theirs to the bit. Cells that differ in arrays only share a compiled
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -81,7 +80,7 @@ class _Maker:
 
     source: Source
     places: Mapping[str, str]
-    made: dict[str, Any] = field(default_factory=dict)
+    made: dict[Any, Any] = field(default_factory=dict)
 
     def component(
         self,
@@ -97,9 +96,10 @@ class _Maker:
             for name in components.options(kinds[component.kind])
             if f"{path}.{name}" in values
         }
-        options = {**component.options, **own}
-        key = json.dumps([path, options, [id(value) for value in more.values()]])
+        # Values of a cell are the study's own objects.
+        key = path, *(id(value) for value in (*own.values(), *more.values()))
         if key not in self.made:
+            options = {**component.options, **own}
             arrays = {
                 name: np.asarray(value) if isinstance(value, list) else value
                 for name, value in options.items()

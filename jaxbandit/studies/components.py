@@ -67,7 +67,8 @@ _NOT_OPTIONS = ("confidence", "max_tasks")
 REQUIRED = inspect.Parameter.empty
 
 
-def options(make: Make) -> dict[str, Any]:
+@cache  # Asked for in every cell.
+def options(make: Make) -> Mapping[str, Any]:
     """Name -> default of a component's options; `REQUIRED` where there is none."""
     parameters = _parameters(make).values()
     return {p.name: p.default for p in parameters if p.name not in _NOT_OPTIONS}
@@ -80,7 +81,6 @@ def takes_confidence(make: Make) -> bool:
 
 @cache
 def _parameters(make: Make) -> Mapping[str, inspect.Parameter]:
-    # Asked for in every cell.
     return inspect.signature(make).parameters
 
 

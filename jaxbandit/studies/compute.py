@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-import jax
 import numpy as np
 
 from jaxbandit import tiles
@@ -77,75 +76,80 @@ def gather_tile(study: Study, block: Block, job: tiles.Job, summary: tiles.TileS
 
 
 class _Gathered:
-    """The tiles of a block, in order."""
+    """The arrays of a block, each tile written to its place as it comes.
+
+    What is done once for all tiles, at the end, would keep the threads waiting that play them.
+    """
 
     def __init__(self, study: Study, block: Block) -> None:
         self.study, self.block = study, block
-        self.counts: list[int] = []
+        self.rows = {cell: row for row, cell in enumerate(block.cells)}
+        self.shape = len(block.cells), block.last - block.first
+        self.count = np.zeros(self.shape, np.int64)
         self.bad: list[tuple[int, int]] = []
-        self.averaged: dict[int, list[Any]] = {}
-        self.finals: list[dict[str, np.ndarray]] = []
+        self.gathered: Arrays = {}
 
     def add(self, job: tiles.Job, cell: int, tile: int, summary: tiles.TileSummary) -> int:
         """One tile; gives the runs it has brought."""
         first = tile * job.width
         used = min(job.width, job.runs - first)
         finite = summary.finite[:used]
-        self.counts.append(int(np.sum(finite)))
+        place = self.rows[cell], tile - self.block.first
+        self.count[place] = np.count_nonzero(finite)
         self.bad += [(cell, first + int(run)) for run in np.flatnonzero(~finite)]
-        self.averaged.setdefault(cell, []).append(summary.averaged)
-        if self.study.outputs.finals:
-            self.finals.append(_finals(self.study.names, summary.kept))
+        names = self.study.names
+        seen, differences = summary.averaged
+        for who, name in enumerate(names):
+            for key, value in _quantities(seen[name]):
+                self._put(key, value, place, who, len(names))
+        couples = pairs(names)
+        for which, pair in enumerate(couples):
+            self._put("difference", _difference(differences, pair), place, which, len(couples))
+        if self.study.outputs.finals and summary.kept:
+            for who, name in enumerate(names):
+                for key, value in summary.kept[name].items():
+                    self._write(f"final_{key}", value, place, who, len(names))
         return used
 
     def arrays(self) -> Arrays:
         """All of them: `count` [cells, tiles], `<quantity>.mean` and `.deviation` [cells, tiles,
         policies or pairs, checkpoints or arms]; NaN where a cell has no such quantity."""
-        shape = (len(self.block.cells), self.block.last - self.block.first)
-        arrays: Arrays = {
+        return {
             "cells": np.array(self.block.cells, np.int64),
             "tiles": np.array([self.block.first, self.block.last], np.int64),
-            "count": np.array(self.counts, np.int64).reshape(shape),
+            "count": self.count,
             "non_finite": np.array(self.bad, np.int64).reshape(-1, 2),
+            **self.gathered,
         }
-        # Stacked for all tiles of a cell at once: what is done tile by tile keeps others waiting.
-        cells = [
-            _quantities(self.study.names, jax.tree.map(lambda *x: np.stack(x), *each))
-            for each in self.averaged.values()
-        ]
-        for name in dict.fromkeys(name for each in cells for name in each):
-            for part in ("mean", "deviation"):
-                values = [getattr(each[name], part) if name in each else None for each in cells]
-                arrays[f"{name}.{part}"] = _stacked(values)
-        for name in self.finals[0] if self.finals else ():
-            values = [each[name] for each in self.finals]
-            arrays[name] = np.stack(values).reshape(*shape, *values[0].shape)
-        return arrays
+
+    def _put(self, name: str, value: Moments, place: tuple[int, int], who: int, of: int) -> None:
+        self._write(f"{name}.mean", value.mean, place, who, of)
+        self._write(f"{name}.deviation", value.deviation, place, who, of)
+
+    def _write(
+        self, name: str, value: np.ndarray, place: tuple[int, int], who: int, of: int
+    ) -> None:
+        known = self.gathered.get(name)
+        if known is None or known.shape[-1] < value.shape[-1]:
+            # A quantity not seen before, or a cell with more arms than those before it.
+            wider = np.full((*self.shape, of, *value.shape), np.nan, value.dtype)
+            if known is not None:
+                wider[..., : known.shape[-1]] = known
+            self.gathered[name] = known = wider
+        known[(*place, who)][: len(value)] = value
 
 
-def _quantities(names: tuple[str, ...], averaged: Any) -> dict[str, Moments]:
-    """Moments of tiles, [tiles, policies or pairs, ...], by the names that results have."""
-    seen, differences = averaged
-    found: dict[str, list[Moments | None]] = {}
-    for place, name in enumerate(names):
-        own = seen[name]
-        if isinstance(own, Moments):
-            own = {"suboptimality": own}
+def _quantities(seen: Any) -> Iterator[tuple[str, Moments]]:
+    """Moments of a policy, or algorithm, by the names that results have."""
+    if isinstance(seen, Moments):
+        yield "suboptimality", seen
+        return
+    for key, value in seen.items():
+        if key == "info":
+            for name, diagnostic in value.items():
+                yield f"info_{name}", diagnostic
         else:
-            info = {f"info_{key}": value for key, value in own["info"].items()}
-            own = {key: value for key, value in own.items() if key != "info"} | info
-        for key, value in own.items():
-            found.setdefault(key, [None] * len(names))[place] = value
-    if len(names) > 1:
-        found["difference"] = [_difference(differences, pair) for pair in pairs(names)]
-    return {
-        key: Moments(
-            None,
-            _stacked([m and m.mean for m in values], axis=1),
-            _stacked([m and m.deviation for m in values], axis=1),
-        )
-        for key, values in found.items()
-    }
+            yield key, value
 
 
 def _difference(differences: Mapping[tuple[str, str], Moments], pair: tuple[str, str]) -> Moments:
@@ -153,27 +157,6 @@ def _difference(differences: Mapping[tuple[str, str], Moments], pair: tuple[str,
         return differences[pair]
     other = differences[pair[1], pair[0]]
     return other._replace(mean=-other.mean)
-
-
-def _finals(names: tuple[str, ...], kept: Any) -> dict[str, np.ndarray]:
-    """Each run's last numbers, [policies, width]."""
-    return {
-        f"final_{key}": np.stack([kept[name][key] for name in names])
-        for key in (kept[names[0]] if kept else ())
-    }
-
-
-def _stacked(values: list[np.ndarray | None], axis: int = 0) -> np.ndarray:
-    """Arrays of one rank as one, NaN where one is missing or shorter."""
-    given = [value for value in values if value is not None]
-    if len(given) == len(values) and len({value.shape for value in given}) == 1:
-        return np.stack(given, axis)
-    shape = tuple(max(lengths) for lengths in zip(*(x.shape for x in given), strict=True))
-    stacked = np.full((len(values), *shape), np.nan, given[0].dtype)
-    for row, value in zip(stacked, values, strict=True):
-        if value is not None:
-            row[tuple(slice(length) for length in value.shape)] = value
-    return np.moveaxis(stacked, 0, axis)
 
 
 def _now() -> str:
