@@ -13,6 +13,7 @@ from collections import deque
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import cache
+from threading import Lock
 from typing import Any, NamedTuple
 
 import jax
@@ -185,16 +186,15 @@ def play_tiles(
     roots = [jax.device_put(root, device) for device in devices]
 
     def play(job: Job, index: int, params: Any, place: int) -> TileSummary:
+        compiled, first = _compiled(platform, job.written_out), np.uint32(index * job.width)
+        shared = job.program, job.static, job.width, roots[place]
         with jax.default_device(devices[place]):
-            summary = _compiled(platform, job.written_out)(
-                job.program,
-                job.static,
-                job.width,
-                roots[place],
-                np.uint32(index * job.width),
-                np.uint32(job.runs),
-                params,
-            )
+            if (platform, kind) not in _PLAYED:
+                # Python threads trace no faster together; one after another, the first can go on
+                # to be compiled.
+                with _TRACING:
+                    compiled.trace(*shared, first, np.uint32(job.runs), params)
+            summary = compiled(*shared, first, np.uint32(job.runs), params)
             return jax.tree.map(np.asarray, summary)
 
     current: Job | None = None
@@ -212,9 +212,9 @@ def play_tiles(
                 placed[place] = jax.device_put(job.params, devices[place])
             if workers == 1 or (platform, kind) not in _PLAYED:
                 # The first tile compiles; threads that start together would each compile.
-                _PLAYED.add((platform, kind))
                 waiting.append(Future())
                 waiting[-1].set_result(play(job, index, placed[place], place))
+                _PLAYED.add((platform, kind))
             else:
                 waiting.append(pool.submit(play, job, index, placed[place], place))
             while len(waiting) > most_waiting:
@@ -229,6 +229,7 @@ def play_tiles(
 
 _PLAYED: set[Hashable] = set()
 """Platforms and kinds of tiles that this process has compiled."""
+_TRACING = Lock()
 
 _EMPTY = moments.Moments(np.float64(0), np.float64(0), np.float64(0))
 

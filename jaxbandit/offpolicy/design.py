@@ -111,11 +111,12 @@ def synthetic_design(
     features = check_count("features", features)
     for name, value in (("hyper_std", hyper_std), ("task_std", task_std), ("noise_std", noise_std)):
         checks.check_positive(name, value)
-    identity = jnp.eye(features)
+    # On the host where the numbers are: each operation of a device is a program to compile.
+    identity = np.eye(features)
     model = HierarchicalGaussian(
-        jnp.zeros(features),
-        jnp.asarray(hyper_std) ** 2 * identity,
-        jnp.asarray(task_std) ** 2 * identity,
+        jnp.asarray(np.zeros(features), float),
+        jnp.asarray(hyper_std**2 * identity, float),
+        jnp.asarray(task_std**2 * identity, float),
         jnp.asarray(noise_std, float),
     )
     return OffPolicyDesign(

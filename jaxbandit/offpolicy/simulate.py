@@ -22,12 +22,8 @@ from jaxbandit import linalg, packed, tiles
 from jaxbandit.checks import InputError, check_count
 from jaxbandit.keys import Purpose, purpose_key, run_key
 from jaxbandit.moments import Moments
-from jaxbandit.offpolicy.design import OffPolicyDesign, check_design, draw_log
-from jaxbandit.offpolicy.model import (
-    BanditLog,
-    Gaussian,
-    TaskStatistics,
-)
+from jaxbandit.offpolicy.design import Instance, OffPolicyDesign, check_design, draw_log
+from jaxbandit.offpolicy.model import BanditLog, Gaussian, TaskStatistics
 from jaxbandit.offpolicy.policy import ALGORITHMS, Algorithm
 from jaxbandit.offpolicy.statistics import empty_statistics
 
@@ -155,12 +151,9 @@ def prepare(
 class _Run(NamedTuple):
     """What is drawn in a run."""
 
-    hyper_parameter: Float[Array, " features"]
+    instance: Instance
     log: BanditLog
     contexts: Float[Array, "features actions contexts"]
-    reward: Float[Array, "actions tasks contexts"]
-    best: Float[Array, " tasks"]
-    """Mean over contexts of the best action's reward."""
 
 
 def _program(static: Any, root: Array, runs: Array, design: OffPolicyDesign) -> tiles.TileOutput:
@@ -198,15 +191,11 @@ def _draw(key: Array, design: OffPolicyDesign, records: int, spare: int) -> _Run
     contexts = design.draw_features(
         purpose_key(key, Purpose.CONTEXTS), design, (design.actions, design.contexts)
     )
-    # Features first and contexts last in memory, where the loop over checkpoints holds them.
-    contexts = jnp.moveaxis(contexts, -1, 0)
-    reward = _rewards(instance.task_parameter, contexts)
     return _Run(
-        instance.hyper_parameter,
+        instance,
         jax.tree.map(lambda x: jnp.pad(x, [(0, spare)] + [(0, 0)] * (x.ndim - 1)), log),
-        contexts,
-        reward,
-        _mean(jnp.max(reward, axis=0)),
+        # Features first and contexts last in memory, where the loop over checkpoints holds them.
+        jnp.moveaxis(contexts, -1, 0),
     )
 
 
@@ -218,15 +207,16 @@ def _evaluate(
 ) -> dict[str, Float[Array, ""]]:
     """Suboptimality of each algorithm, averaged over tasks and contexts."""
     posteriors = [
-        algorithm(design.model, stats, run.hyper_parameter) for _, algorithm in algorithms
+        algorithm(design.model, stats, run.instance.hyper_parameter) for _, algorithm in algorithms
     ]
     # One program for all algorithms' actions, which is most of the work.
     stacked = jax.tree.map(lambda *x: jnp.stack(x), *posteriors)
-    values = jax.vmap(lambda g: _pessimistic_value(g, run.contexts, run.reward, design.alpha))(
+    parameter = run.instance.task_parameter
+    losses = jax.vmap(lambda g: _pessimistic_loss(g, parameter, run.contexts, design.alpha))(
         stacked
     )
     weight = jnp.where(jnp.arange(design.max_tasks) < design.tasks, 1 / design.tasks, 0)
-    lost = jnp.sum(weight * (run.best - values), axis=-1)
+    lost = jnp.sum(weight * losses, axis=-1)
     return {name: lost[i] for i, (name, _) in enumerate(algorithms)}
 
 
@@ -251,40 +241,34 @@ def dense_statistics(log: BanditLog, listed: Array, tasks: int) -> TaskStatistic
     )
 
 
-def _rewards(
-    parameter: Array, contexts: Float[Array, "features actions contexts"]
-) -> Float[Array, "actions tasks contexts"]:
-    return linalg.inner(jnp.moveaxis(contexts, 0, -1)[:, None], parameter[None, :, None])
-
-
-def _mean(value: Float[Array, "tasks contexts"]) -> Float[Array, " tasks"]:
-    # A product, not a sum: a sum over the last axis would be fused with what computes `value`, and
-    # summed one number at a time.
-    return linalg.matmul(value, jnp.full(value.shape[-1], 1 / value.shape[-1], value.dtype))
-
-
-def _pessimistic_value(
+def _pessimistic_loss(
     gaussian: Gaussian,
+    parameter: Float[Array, "tasks features"],
     contexts: Float[Array, "features actions contexts"],
-    reward: Float[Array, "actions tasks contexts"],
     alpha: ArrayLike,
 ) -> Float[Array, " tasks"]:
-    """Mean over contexts of the reward of the pessimistic action, for each task."""
-    mean, cov = gaussian.mean[:, None], gaussian.cov[:, None]
-    best = value = None
-    # One comparison an action: the compiler keeps all of it in registers, and ties go to the first.
-    for action in range(contexts.shape[1]):
+    """Mean over contexts of the best action's reward less the pessimistic one's, for each task."""
+    mean, cov, parameter = gaussian.mean[:, None], gaussian.cov[:, None], parameter[:, None]
+
+    def judge(action: int) -> tuple[Array, Array]:
         feature = jnp.moveaxis(contexts[:, action], 0, -1)[None]
         variance = linalg.quadratic_form(cov, feature)
         bound = linalg.inner(feature, mean) - alpha * jnp.sqrt(jnp.maximum(variance, 0))
-        if best is None or value is None:
-            best, value = bound, reward[action]
-        else:
-            better = bound > best
-            best = jnp.where(better, bound, best)
-            value = jnp.where(better, reward[action], value)
-    assert value is not None
-    return _mean(value)
+        return linalg.inner(feature, parameter), bound
+
+    # One comparison an action: the compiler keeps all of it in registers, and ties go to the first.
+    # Rewards are computed here each time; to read them from memory would take longer.
+    taken, highest = judge(0)
+    best = taken
+    for action in range(1, contexts.shape[1]):
+        reward, bound = judge(action)
+        taken = jnp.where(bound > highest, reward, taken)
+        highest = jnp.maximum(bound, highest)
+        best = jnp.maximum(reward, best)
+    lost = best - taken + (highest - highest)
+    # A product, not a sum: a sum over the last axis would be fused with what computes `lost`, and
+    # summed one number at a time.
+    return linalg.matmul(lost, jnp.full(lost.shape[-1], 1 / lost.shape[-1], lost.dtype))
 
 
 def _check_records(records: tuple[int, ...]) -> tuple[int, ...]:
