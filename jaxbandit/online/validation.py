@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any, cast
 
 import jax
@@ -71,29 +72,37 @@ def check_policy(name: str, policy: Any, problem: Problem) -> None:
     """Parameters and shapes of one round, before anything is compiled."""
     if not isinstance(policy, Policy):
         raise InputError(f"policy {name!r} must be a Policy, was {type(policy).__name__}")
-    params = policy.params
     check_params(name, policy, problem)
+    leaves, structure = jax.tree.flatten((policy.params, problem))
     try:
-        state = jax.eval_shape(policy.init, params, problem)
+        _check_round(policy._replace(params=None), structure, tuple(map(jax.typeof, leaves)))
     except InputError as error:
         raise InputError(f"policy {name!r}: {error}") from None
+
+
+@lru_cache(maxsize=256)  # To trace a round takes longer than many a small simulation.
+def _check_round(functions: Policy, structure: Any, types: tuple[Any, ...]) -> None:
+    """What a policy's functions give, from the types of its parameters and problem."""
+    leaves = (jax.ShapeDtypeStruct(t.shape, t.dtype, weak_type=t.weak_type) for t in types)
+    params, problem = jax.tree.unflatten(structure, leaves)
+    state = jax.eval_shape(functions.init, params, problem)
     key = jax.eval_shape(jax.random.key, 0)
     number = jax.ShapeDtypeStruct((), jnp.int32)
     round: Any = Round(cast(Any, number), problem.horizon, key)
-    arm = jax.eval_shape(policy.select, params, state, round)
+    arm = jax.eval_shape(functions.select, params, state, round)
     if arm.shape != () or not jnp.issubdtype(arm.dtype, jnp.integer):
         raise InputError(
-            f"policy {name!r}: select must give one integer arm, gave {arm.dtype}{list(arm.shape)}"
+            f"select must give one integer arm, gave {arm.dtype}{list(arm.shape)}"
             + ("; for many values of a parameter give a grid of policies" if arm.shape else "")
         )
     reward = jax.ShapeDtypeStruct((), problem.count.dtype)
-    after = jax.eval_shape(policy.update, params, state, round, arm, reward)
+    after = jax.eval_shape(functions.update, params, state, round, arm, reward)
 
     def shapes(tree: Any) -> Any:
         return jax.tree.map(lambda leaf: f"{leaf.dtype}{list(leaf.shape)}", tree)
 
     if shapes(after) != shapes(state):
         raise InputError(
-            f"policy {name!r}: update must give a state of the same structure, shapes and types as "
+            "update must give a state of the same structure, shapes and types as "
             f"init; init gives {shapes(state)}, update gives {shapes(after)}"
         )
