@@ -13,13 +13,13 @@ from collections import deque
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import cache
-from threading import Lock
+from itertools import islice
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import Array
+from jax import Array, lax
 
 from jaxbandit import keys, moments
 from jaxbandit.checks import InputError, check_count
@@ -118,19 +118,17 @@ def run_tiles(
     runs = check_count("runs", runs)
     job = Job(program, static, params, runs, width, written_out)
     work = ((job, index) for index in range(job.tiles))
-    merged: list[moments.Moments] = []
+    # All moments of a tile as one, since a merge costs by the call rather than by the number.
+    merged = moments.Moments(np.float64(0), np.float64(0), np.float64(0))
     kept: list[list[np.ndarray]] = []
     non_finite: list[np.ndarray] = []
-    structure: Any = None
+    averaged: Any = None
     kept_structure: Any = None
     done = 0
     for tile in play_tiles(key, work, threads=threads, devices=devices):
         used = min(width, runs - done)
-        leaves, structure = jax.tree.flatten(
-            tile.averaged, is_leaf=lambda x: isinstance(x, moments.Moments)
-        )
-        pairs = zip(merged or [_EMPTY] * len(leaves), leaves, strict=True)
-        merged = [moments.merge(*pair) for pair in pairs]
+        averaged = tile.averaged
+        merged = moments.merge(merged, moments.joined(_moments(averaged)))
         kept_leaves, kept_structure = jax.tree.flatten(tile.kept)
         kept.append([leaf[:used] for leaf in kept_leaves])
         non_finite.append(done + np.flatnonzero(~tile.finite[:used]))
@@ -143,8 +141,10 @@ def run_tiles(
             f"all {runs} runs gave numbers that are not finite; look at the parameters, and at "
             "whether a policy of your own chooses arms that do not exist"
         )
+    parts = moments.parted(merged, _moments(averaged))
+    structure = jax.tree.structure(averaged, is_leaf=_is_moments)
     return TilesResult(
-        averaged=jax.tree.unflatten(structure, merged),
+        averaged=jax.tree.unflatten(structure, parts),
         kept=jax.tree.unflatten(
             kept_structure, [np.concatenate(x) for x in zip(*kept, strict=True)]
         ),
@@ -162,13 +162,13 @@ def play_tiles(
     """Summaries of tiles on the host, in the order asked for.
 
     What a tile gives depends on the key, its job and its index alone: summaries of a job's tiles,
-    merged in order, are what `run_tiles` gives, whoever computed them. At most two tiles a worker
-    wait to be taken.
+    merged in order, are what `run_tiles` gives, whoever computed them. At most two calls a worker,
+    of at most eight tiles each, wait to be taken.
 
     Args:
         key: the root PRNG key.
-        work: jobs and indices of their tiles; taken as they are needed. Tiles of a job that follow
-            each other share its arrays on the device.
+        work: jobs and indices of their tiles; taken some tens of tiles before they are played.
+            Tiles of a job that follow each other share its arrays on the device, and calls.
         threads: tiles in flight on a CPU; default: one more than there are cores.
         devices: devices to use; default: all local ones.
 
@@ -185,59 +185,79 @@ def play_tiles(
         workers = max(workers, in_flight)
     roots = [jax.device_put(root, device) for device in devices]
 
-    def play(job: Job, index: int, params: Any, place: int) -> TileSummary:
-        compiled, first = _compiled(platform, job.written_out), np.uint32(index * job.width)
-        shared = job.program, job.static, job.width, roots[place]
+    batch = _BATCH if platform == "cpu" else 1
+
+    def play(job: Job, span: range, params: Any, place: int) -> list[TileSummary]:
         with jax.default_device(devices[place]):
-            if (platform, kind) not in _PLAYED:
-                # Python threads trace no faster together; one after another, the first can go on
-                # to be compiled.
-                with _TRACING:
-                    compiled.trace(*shared, first, np.uint32(job.runs), params)
-            summary = compiled(*shared, first, np.uint32(job.runs), params)
-            return jax.tree.map(np.asarray, summary)
+            summaries = _compiled(platform, job.written_out)(
+                *(job.program, job.static, job.width, batch),
+                *(roots[place], np.uint32(span.start), np.uint32(len(span)), np.uint32(job.runs)),
+                params,
+            )
+            leaves, structure = jax.tree.flatten(summaries)
+            # One after another for each tile, from arrays of all of them.
+            each = zip(*map(np.asarray, leaves), strict=True)
+            return [jax.tree.unflatten(structure, tile) for tile in islice(each, len(span))]
 
     current: Job | None = None
     kind: Hashable = None
     placed: dict[int, Any] = {}
-    waiting: deque[Future[TileSummary]] = deque()
+    waiting: deque[Future[list[TileSummary]]] = deque()
     most_waiting = 2 * workers if workers > 1 else 0
     pool = ThreadPoolExecutor(workers)
     try:
-        for number, (job, index) in enumerate(work):
+        for number, (job, span) in enumerate(_spans(work, batch, workers)):
             if job is not current:
                 current, kind, placed = job, compile_kind(job), {}
             place = number % len(devices)
             if place not in placed:
                 placed[place] = jax.device_put(job.params, devices[place])
             if workers == 1 or (platform, kind) not in _PLAYED:
-                # The first tile compiles; threads that start together would each compile.
+                # The first tiles compile; threads that start together would each compile.
                 waiting.append(Future())
-                waiting[-1].set_result(play(job, index, placed[place], place))
+                waiting[-1].set_result(play(job, span, placed[place], place))
                 _PLAYED.add((platform, kind))
             else:
-                waiting.append(pool.submit(play, job, index, placed[place], place))
+                waiting.append(pool.submit(play, job, span, placed[place], place))
             while len(waiting) > most_waiting:
-                yield waiting.popleft().result()
+                yield from waiting.popleft().result()
         while waiting:
-            yield waiting.popleft().result()
+            yield from waiting.popleft().result()
     finally:
         for future in waiting:
             future.cancel()
         pool.shutdown()
 
 
+def _spans(work: Iterable[tuple[Job, int]], most: int, workers: int) -> Iterator[tuple[Job, range]]:
+    """Tiles of a job that follow each other, at most so many; fewer near the end, for all workers
+    to end at about the same time."""
+    work = iter(work)
+    ahead = deque(islice(work, 4 * most * workers))
+    while ahead:
+        length = max(1, len(ahead) // (4 * workers))
+        job, first = ahead.popleft()
+        span = range(first, first + 1)
+        while len(span) < length and ahead and ahead[0][0] is job and ahead[0][1] == span.stop:
+            ahead.popleft()
+            span = range(first, span.stop + 1)
+        ahead.extend(islice(work, len(span)))
+        yield job, span
+
+
+_BATCH = 8
+"""Tiles in a call of a CPU, at most: a call costs a fraction of a millisecond."""
+
 _PLAYED: set[Hashable] = set()
 """Platforms and kinds of tiles that this process has compiled."""
-_TRACING = Lock()
-
-_EMPTY = moments.Moments(np.float64(0), np.float64(0), np.float64(0))
 
 
 @cache
 def _compiled(platform: str, written_out: bool) -> Any:
     return jax.jit(
-        _tile, static_argnums=(0, 1, 2), compiler_options=_compiler_options(platform, written_out)
+        _tiles,
+        static_argnums=(0, 1, 2, 3),
+        compiler_options=_compiler_options(platform, written_out),
     )
 
 
@@ -267,6 +287,34 @@ def _is_known(option: str, value: Any) -> bool:
     return True
 
 
+def _tiles(
+    program: Program,
+    static: Hashable,
+    width: int,
+    batch: int,
+    root: Array,
+    start: Array,
+    count: Array,
+    runs: Array,
+    params: Any,
+) -> TileSummary:
+    """Tiles start, ..., start + count - 1; leaves [batch, ...], of which `count` are filled."""
+
+    @jax.jit  # Traced once, for its shapes and in the loop.
+    def tile(index: Array) -> TileSummary:
+        return _tile(program, static, width, root, index * jnp.uint32(width), runs, params)
+
+    if batch == 1:
+        return jax.tree.map(lambda leaf: leaf[None], tile(start))
+
+    def step(place: Array, filled: TileSummary) -> TileSummary:
+        return jax.tree.map(lambda all, one: all.at[place].set(one), filled, tile(start + place))
+
+    shapes = jax.eval_shape(tile, start)
+    empty = jax.tree.map(lambda leaf: jnp.zeros((batch, *leaf.shape), leaf.dtype), shapes)
+    return lax.fori_loop(jnp.uint32(0), count, step, empty)
+
+
 def _tile(
     program: Program,
     static: Hashable,
@@ -287,6 +335,14 @@ def _tile(
     valid = finite & (run < runs)
     averaged = jax.tree.map(lambda leaf: moments.tile_moments(leaf, valid), out.averaged)
     return TileSummary(averaged, out.kept, finite)
+
+
+def _is_moments(node: Any) -> bool:
+    return isinstance(node, moments.Moments)
+
+
+def _moments(averaged: Any) -> list[moments.Moments]:
+    return jax.tree.leaves(averaged, is_leaf=_is_moments)
 
 
 def width(widths: Mapping[str, int]) -> int:

@@ -52,9 +52,50 @@ def test_first_runs_are_the_same_bits(runs):
 
 @pytest.mark.parametrize("threads", [1, 2, 5])
 def test_threads_change_no_bit(threads):
-    one, other = run(200, threads=1), run(200, threads=threads)
+    one, other = run(2000, threads=1), run(2000, threads=threads)
     for a, b in zip(jax.tree.leaves(one), jax.tree.leaves(other), strict=True):
         np.testing.assert_array_equal(a, b)
+
+
+def job(runs, **params):
+    params = {"scale": jnp.float32(1), "bad": jnp.asarray([2**31], jnp.uint32)} | params
+    return tiles.Job(noisy, None, params, runs, WIDTH)
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+@pytest.mark.parametrize(
+    "pieces",
+    [
+        [(0, range(40))],
+        [(0, range(3, 30)), (1, range(30, 50)), (0, range(50, 55))],
+        [(0, [5, 7, 8, 9, 9, 2]), (1, [0]), (0, [1])],
+        [],
+    ],
+    ids=["one", "two", "gaps", "none"],
+)
+def test_tiles_come_in_the_order_asked_for_whatever_shares_a_call(pieces, threads):
+    jobs = job(800), job(800, scale=jnp.float32(2))
+    work = [(which, index) for which, indices in pieces for index in indices]
+    played = tiles.play_tiles(
+        jax.random.key(3), ((jobs[which], index) for which, index in work), threads=threads
+    )
+    kept = run(55 * WIDTH).kept
+    count = 0
+    for (which, index), tile in zip(work, played, strict=True):
+        expected = kept[index * WIDTH : (index + 1) * WIDTH] * (which + 1)
+        np.testing.assert_array_equal(tile.kept, expected)
+        assert tile.averaged["value"].count == np.clip(800 - index * WIDTH, 0, WIDTH)
+        count += 1
+    assert count == len(work)
+
+
+def test_calls_are_long_but_not_at_the_end():
+    one = job(1000)
+    spans = [span for _, span in tiles._spans(((one, i) for i in range(300)), 8, 2)]
+    lengths = [len(span) for span in spans]
+    assert lengths[0] == max(lengths) == 8
+    assert lengths[-8:] == [1] * 8
+    assert sorted(lengths, reverse=True) == lengths
 
 
 def test_non_finite_runs_are_named_and_left_out():
