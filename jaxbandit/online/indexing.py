@@ -18,7 +18,7 @@ from jaxtyping import Float, Int, Shaped
 
 # Arrays of more arms than this are held runs first, and read and written in place: a pass over all
 # arms costs more than the scattered access it saves.
-ROWS_ABOVE = 200
+ROWS_ABOVE = 128
 
 
 def first_argmax(value: Float[Array, " arms"]) -> Int[Array, ""]:
