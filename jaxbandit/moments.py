@@ -6,7 +6,6 @@ float64, in tile order (`merge`), so the result does not depend on who computed 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
@@ -74,29 +73,3 @@ def merge(first: Moments, second: Moments) -> Moments:
         mean + delta * (m / total),
         deviation + other_deviation + delta**2 * (n * m / total),
     )
-
-
-def joined(parts: Sequence[Moments]) -> Moments:
-    """Moments over the same runs as those of one long vector."""
-    if not parts:
-        return Moments(0, np.zeros(0), np.zeros(0))
-    mean, deviation = (
-        np.concatenate([np.ravel(getattr(part, name)) for part in parts])
-        for name in ("mean", "deviation")
-    )
-    return Moments(parts[0].count, mean, deviation)
-
-
-def parted(whole: Moments, like: Sequence[Moments]) -> list[Moments]:
-    """What was joined, in the shapes it had."""
-    ends = np.cumsum([np.size(part.mean) for part in like], dtype=int)
-    starts = ends - [np.size(part.mean) for part in like]
-    return [
-        Moments(
-            whole.count,
-            # The index makes numbers of arrays without axes.
-            whole.mean[start:end].reshape(np.shape(part.mean))[()],
-            whole.deviation[start:end].reshape(np.shape(part.mean))[()],
-        )
-        for start, end, part in zip(starts, ends, like, strict=True)
-    ]

@@ -12,7 +12,7 @@ import os
 from collections import deque
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from functools import cache
+from functools import cache, partial
 from itertools import islice
 from typing import Any, NamedTuple
 
@@ -23,18 +23,10 @@ from jax import Array, lax
 
 from jaxbandit import keys, moments
 from jaxbandit.checks import InputError, check_count
+from jaxbandit.summaries import Joined, Layout, TileOutput, TileSummary, join
 
 Progress = Callable[[int, int], None]
 """Called with (runs done, runs asked) each time a tile is merged."""
-
-
-class TileOutput(NamedTuple):
-    """What a program gives for a tile, every leaf [runs, ...]."""
-
-    averaged: Any
-    """Pytree whose leaves are averaged over runs."""
-    kept: Any = ()
-    """Pytree whose leaves are returned run by run."""
 
 
 class TilesResult(NamedTuple):
@@ -74,17 +66,6 @@ class Job(NamedTuple):
         return -(-self.runs // self.width)
 
 
-class TileSummary(NamedTuple):
-    """A tile on the host."""
-
-    averaged: Any
-    """The program's `averaged`, each leaf a `Moments` over the finite runs, of its own dtype."""
-    kept: Any
-    """The program's `kept`, leaves [width, ...]: padding included."""
-    finite: Any
-    """[width], whether all numbers of a run are finite."""
-
-
 def run_tiles(
     program: Program,
     static: Hashable,
@@ -118,19 +99,16 @@ def run_tiles(
     runs = check_count("runs", runs)
     job = Job(program, static, params, runs, width, written_out)
     work = ((job, index) for index in range(job.tiles))
-    # All moments of a tile as one, since a merge costs by the call rather than by the number.
     merged = moments.Moments(np.float64(0), np.float64(0), np.float64(0))
     kept: list[list[np.ndarray]] = []
     non_finite: list[np.ndarray] = []
-    averaged: Any = None
-    kept_structure: Any = None
+    layout: Any = None
     done = 0
-    for tile in play_tiles(key, work, threads=threads, devices=devices):
+    for each in _play(key, work, threads, devices):
+        layout, tile = each
         used = min(width, runs - done)
-        averaged = tile.averaged
-        merged = moments.merge(merged, moments.joined(_moments(averaged)))
-        kept_leaves, kept_structure = jax.tree.flatten(tile.kept)
-        kept.append([leaf[:used] for leaf in kept_leaves])
+        merged = moments.merge(merged, tile.moments)
+        kept.append([leaf[:used] for leaf in tile.kept])
         non_finite.append(done + np.flatnonzero(~tile.finite[:used]))
         done += used
         if progress is not None:
@@ -141,13 +119,9 @@ def run_tiles(
             f"all {runs} runs gave numbers that are not finite; look at the parameters, and at "
             "whether a policy of your own chooses arms that do not exist"
         )
-    parts = moments.parted(merged, _moments(averaged))
-    structure = jax.tree.structure(averaged, is_leaf=_is_moments)
     return TilesResult(
-        averaged=jax.tree.unflatten(structure, parts),
-        kept=jax.tree.unflatten(
-            kept_structure, [np.concatenate(x) for x in zip(*kept, strict=True)]
-        ),
+        averaged=layout.averaged(merged),
+        kept=layout.kept([np.concatenate(x) for x in zip(*kept, strict=True)]),
         non_finite=bad,
     )
 
@@ -175,6 +149,17 @@ def play_tiles(
     Raises:
         InputError: `key` is not a PRNG key, or `threads` not a positive integer.
     """
+    for layout, tile in _play(key, work, threads, devices):
+        yield TileSummary(layout.averaged(tile.moments), layout.kept(tile.kept), tile.finite)
+
+
+def _play(
+    key: Array,
+    work: Iterable[tuple[Job, int]],
+    threads: int | None,
+    devices: list[Any] | None,
+) -> Iterator[tuple[Layout, Joined]]:
+    """As `play_tiles`, the quantities of a tile joined."""
     root = keys.root_key(key)
     devices = jax.local_devices() if devices is None else devices
     platform = devices[0].platform
@@ -187,14 +172,14 @@ def play_tiles(
 
     batch = _BATCH if platform == "cpu" else 1
 
-    def play(job: Job, span: range, params: Any, place: int) -> list[TileSummary]:
+    def play(job: Job, span: range, params: Any, place: int) -> list[Joined]:
         with jax.default_device(devices[place]):
-            summaries = _compiled(platform, job.written_out)(
+            joined = _compiled(platform, job.written_out)(
                 *(job.program, job.static, job.width, batch),
                 *(roots[place], np.uint32(span.start), np.uint32(len(span)), np.uint32(job.runs)),
                 params,
             )
-            leaves, structure = jax.tree.flatten(summaries)
+            leaves, structure = jax.tree.flatten(joined)
             # One after another for each tile, from arrays of all of them.
             each = zip(*map(np.asarray, leaves), strict=True)
             return [jax.tree.unflatten(structure, tile) for tile in islice(each, len(span))]
@@ -202,7 +187,7 @@ def play_tiles(
     current: Job | None = None
     kind: Hashable = None
     placed: dict[int, Any] = {}
-    waiting: deque[Future[list[TileSummary]]] = deque()
+    waiting: deque[tuple[Layout, Future[list[Joined]]]] = deque()
     most_waiting = 2 * workers if workers > 1 else 0
     pool = ThreadPoolExecutor(workers)
     try:
@@ -212,19 +197,22 @@ def play_tiles(
             place = number % len(devices)
             if place not in placed:
                 placed[place] = jax.device_put(job.params, devices[place])
-            if workers == 1 or (platform, kind) not in _PLAYED:
+            if workers == 1 or (platform, kind) not in _LAYOUTS:
                 # The first tiles compile; threads that start together would each compile.
-                waiting.append(Future())
-                waiting[-1].set_result(play(job, span, placed[place], place))
-                _PLAYED.add((platform, kind))
+                future: Future[list[Joined]] = Future()
+                future.set_result(play(job, span, placed[place], place))
+                if (platform, kind) not in _LAYOUTS:
+                    _LAYOUTS[platform, kind] = _layout(job, root)
             else:
-                waiting.append(pool.submit(play, job, span, placed[place], place))
+                future = pool.submit(play, job, span, placed[place], place)
+            waiting.append((_LAYOUTS[platform, kind], future))
             while len(waiting) > most_waiting:
-                yield from waiting.popleft().result()
-        while waiting:
-            yield from waiting.popleft().result()
+                layout, future = waiting.popleft()
+                yield from ((layout, tile) for tile in future.result())
+        for layout, future in waiting:
+            yield from ((layout, tile) for tile in future.result())
     finally:
-        for future in waiting:
+        for _, future in waiting:
             future.cancel()
         pool.shutdown()
 
@@ -248,8 +236,8 @@ def _spans(work: Iterable[tuple[Job, int]], most: int, workers: int) -> Iterator
 _BATCH = 8
 """Tiles in a call of a CPU, at most: a call costs a fraction of a millisecond."""
 
-_PLAYED: set[Hashable] = set()
-"""Platforms and kinds of tiles that this process has compiled."""
+_LAYOUTS: dict[tuple[str, Hashable], Layout] = {}
+"""By platforms and kinds of tiles that this process has compiled."""
 
 
 @cache
@@ -297,17 +285,17 @@ def _tiles(
     count: Array,
     runs: Array,
     params: Any,
-) -> TileSummary:
+) -> Joined:
     """Tiles start, ..., start + count - 1; leaves [batch, ...], of which `count` are filled."""
 
     @jax.jit  # Traced once, for its shapes and in the loop.
-    def tile(index: Array) -> TileSummary:
+    def tile(index: Array) -> Joined:
         return _tile(program, static, width, root, index * jnp.uint32(width), runs, params)
 
     if batch == 1:
         return jax.tree.map(lambda leaf: leaf[None], tile(start))
 
-    def step(place: Array, filled: TileSummary) -> TileSummary:
+    def step(place: Array, filled: Joined) -> Joined:
         return jax.tree.map(lambda all, one: all.at[place].set(one), filled, tile(start + place))
 
     shapes = jax.eval_shape(tile, start)
@@ -323,26 +311,20 @@ def _tile(
     first: Array,
     runs: Array,
     params: Any,
-) -> TileSummary:
+) -> Joined:
     run = first + jnp.arange(width, dtype=jnp.uint32)
-    out = program(static, root, run, params)
-    finite = jnp.ones(width, bool)
-    for leaf in jax.tree.leaves(out):
-        if jnp.issubdtype(leaf.dtype, jnp.inexact):
-            # The difference is 0, or NaN where the number is not finite.
-            entries = jnp.moveaxis(leaf - leaf, 0, -1).reshape(-1, width)
-            finite &= jnp.dot(jnp.ones(len(entries), leaf.dtype), entries) == 0
-    valid = finite & (run < runs)
-    averaged = jax.tree.map(lambda leaf: moments.tile_moments(leaf, valid), out.averaged)
-    return TileSummary(averaged, out.kept, finite)
+    return join(_traced(program, static, root, run, params), run < runs)
 
 
-def _is_moments(node: Any) -> bool:
-    return isinstance(node, moments.Moments)
+@partial(jax.jit, static_argnums=(0, 1))
+def _traced(program: Program, static: Hashable, root: Array, run: Array, params: Any) -> TileOutput:
+    """The program, traced once to be compiled and for its shapes."""
+    return program(static, root, run, params)
 
 
-def _moments(averaged: Any) -> list[moments.Moments]:
-    return jax.tree.leaves(averaged, is_leaf=_is_moments)
+def _layout(job: Job, root: Array) -> Layout:
+    run = jax.ShapeDtypeStruct((job.width,), jnp.uint32)
+    return Layout(_traced.eval_shape(job.program, job.static, root, run, job.params))
 
 
 def width(widths: Mapping[str, int]) -> int:

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxbandit.moments import Moments, joined, merge, parted, tile_moments
+from jaxbandit.moments import Moments, merge, tile_moments
 
 EMPTY = Moments(np.float64(0), np.float64(0), np.float64(0))
 
@@ -72,19 +72,3 @@ def test_fewer_than_two_runs_have_no_variance():
     none = summary(np.array([[1.0], [2.0]]), np.zeros(2, bool))
     assert int(none.count) == 0
     assert np.all(np.isnan(none.var))
-
-
-def test_joined_moments_merge_as_each_would():
-    rng = np.random.default_rng(1)
-    shapes = [(3,), (), (2, 4)]
-
-    def some(count):
-        return [Moments(count, rng.normal(size=s), rng.random(size=s)) for s in shapes]
-
-    first, second = some(5), some(7)
-    whole = merge(joined(first), joined(second))
-    for one, a, b in zip(parted(whole, first), first, second, strict=True):
-        for found, expected in zip(one, merge(a, b), strict=True):
-            np.testing.assert_array_equal(found, expected)
-        assert np.shape(one.mean) == np.shape(a.mean)
-    assert parted(joined([]), []) == []

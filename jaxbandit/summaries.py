@@ -1,0 +1,95 @@
+"""A tile of runs in few arrays.
+
+Each array that a program gives costs kernels to compile and to start, and copies on the host, so a
+tile's quantities are joined on its device, whatever their number, and parted on the host.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+from jaxtyping import Bool
+
+from jaxbandit.moments import Moments, tile_moments
+
+
+class TileOutput(NamedTuple):
+    """What a program gives for a tile, every leaf [runs, ...]."""
+
+    averaged: Any
+    """Pytree whose leaves are averaged over runs."""
+    kept: Any = ()
+    """Pytree whose leaves are returned run by run."""
+
+
+class TileSummary(NamedTuple):
+    """A tile on the host."""
+
+    averaged: Any
+    """The program's `averaged`, each leaf a `Moments` over the finite runs."""
+    kept: Any
+    """The program's `kept`, leaves [width, ...]: padding included."""
+    finite: Any
+    """[width], whether all numbers of a run are finite."""
+
+
+class Joined(NamedTuple):
+    """A tile, its quantities joined."""
+
+    moments: Moments
+    """Over the finite runs; mean and deviation [entries]."""
+    kept: list[Any]
+    """Leaves of the program's `kept`."""
+    finite: Any
+    """[width], whether all numbers of a run are finite."""
+
+
+def join(out: TileOutput, listed: Bool[Array, " runs"]) -> Joined:
+    """The summary of what a program gives, over its listed runs, on the device."""
+    averaged, kept = jax.tree.leaves(out.averaged), jax.tree.leaves(out.kept)
+    numbers = averaged + [leaf for leaf in kept if jnp.issubdtype(leaf.dtype, jnp.inexact)]
+    entries = sum(leaf.size for leaf in averaged) // len(listed)
+    rows = jnp.zeros((0, len(listed)))
+    if numbers:
+        dtype = jnp.result_type(*numbers)
+        every = [jnp.moveaxis(x, 0, -1).reshape(-1, len(listed)).astype(dtype) for x in numbers]
+        rows = jnp.concatenate(every)
+    # The difference is 0, or NaN where the number is not finite.
+    finite = jnp.dot(jnp.ones(len(rows), rows.dtype), rows - rows) == 0
+    return Joined(tile_moments(rows[:entries].T, finite & listed), kept, finite)
+
+
+class Layout:
+    """Where the quantities of a program are in what was joined."""
+
+    def __init__(self, out: TileOutput) -> None:
+        """`out` has arrays, or their shapes."""
+        leaves, self.averaged_structure = jax.tree.flatten(out.averaged)
+        self.kept_structure = jax.tree.structure(out.kept)
+        self.shapes = [leaf.shape[1:] for leaf in leaves]
+        ends = np.cumsum([math.prod(shape) for shape in self.shapes], dtype=int)
+        self.places = [
+            slice(end - math.prod(s), end) for s, end in zip(self.shapes, ends, strict=True)
+        ]
+
+    def averaged(self, joined: Moments) -> Any:
+        """The moments as the program's `averaged` has them."""
+        parts = [
+            # The index makes numbers of arrays without axes.
+            Moments(
+                joined.count,
+                joined.mean[place].reshape(shape)[()],
+                joined.deviation[place].reshape(shape)[()],
+            )
+            for place, shape in zip(self.places, self.shapes, strict=True)
+        ]
+        return jax.tree.unflatten(self.averaged_structure, parts)
+
+    def kept(self, leaves: list[Any]) -> Any:
+        """The leaves as the program's `kept` has them."""
+        return jax.tree.unflatten(self.kept_structure, leaves)
