@@ -14,6 +14,7 @@ from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import cache, partial
 from itertools import islice
+from threading import Lock
 from typing import Any, NamedTuple
 
 import jax
@@ -170,12 +171,10 @@ def _play(
         workers = max(workers, in_flight)
     roots = [jax.device_put(root, device) for device in devices]
 
-    batch = _BATCH if platform == "cpu" else 1
-
     def play(job: Job, span: range, params: Any, place: int) -> list[Joined]:
         with jax.default_device(devices[place]):
             joined = _compiled(platform, job.written_out)(
-                *(job.program, job.static, job.width, batch),
+                *(job.program, job.static, job.width, _most_tiles(job, platform)),
                 *(roots[place], np.uint32(span.start), np.uint32(len(span)), np.uint32(job.runs)),
                 params,
             )
@@ -191,21 +190,22 @@ def _play(
     most_waiting = 2 * workers if workers > 1 else 0
     pool = ThreadPoolExecutor(workers)
     try:
-        for number, (job, span) in enumerate(_spans(work, batch, workers)):
+        for number, (job, span) in enumerate(_spans(work, platform, workers)):
             if job is not current:
                 current, kind, placed = job, compile_kind(job), {}
             place = number % len(devices)
             if place not in placed:
                 placed[place] = jax.device_put(job.params, devices[place])
-            if workers == 1 or (platform, kind) not in _LAYOUTS:
+            layout = _LAYOUTS.get((platform, kind))
+            if workers == 1 or layout is None:
                 # The first tiles compile; threads that start together would each compile.
+                layout = layout or _layout(job, root, devices[place])
                 future: Future[list[Joined]] = Future()
                 future.set_result(play(job, span, placed[place], place))
-                if (platform, kind) not in _LAYOUTS:
-                    _LAYOUTS[platform, kind] = _layout(job, root)
+                _LAYOUTS[platform, kind] = layout
             else:
                 future = pool.submit(play, job, span, placed[place], place)
-            waiting.append((_LAYOUTS[platform, kind], future))
+            waiting.append((layout, future))
             while len(waiting) > most_waiting:
                 layout, future = waiting.popleft()
                 yield from ((layout, tile) for tile in future.result())
@@ -217,14 +217,17 @@ def _play(
         pool.shutdown()
 
 
-def _spans(work: Iterable[tuple[Job, int]], most: int, workers: int) -> Iterator[tuple[Job, range]]:
-    """Tiles of a job that follow each other, at most so many; fewer near the end, for all workers
-    to end at about the same time."""
+def _spans(
+    work: Iterable[tuple[Job, int]], platform: str, workers: int
+) -> Iterator[tuple[Job, range]]:
+    """Tiles of a job that follow each other, for a call; fewer near the end, for all workers to end
+    at about the same time."""
     work = iter(work)
-    ahead = deque(islice(work, 4 * most * workers))
+    ahead = deque(islice(work, 4 * _MOST_TILES * workers))
     while ahead:
-        length = max(1, len(ahead) // (4 * workers))
+        length = len(ahead) // (4 * workers)
         job, first = ahead.popleft()
+        length = min(length, _most_tiles(job, platform))
         span = range(first, first + 1)
         while len(span) < length and ahead and ahead[0][0] is job and ahead[0][1] == span.stop:
             ahead.popleft()
@@ -233,11 +236,18 @@ def _spans(work: Iterable[tuple[Job, int]], most: int, workers: int) -> Iterator
         yield job, span
 
 
-_BATCH = 8
-"""Tiles in a call of a CPU, at most: a call costs a fraction of a millisecond."""
+def _most_tiles(job: Job, platform: str) -> int:
+    # A call costs a CPU a fraction of a millisecond. For much straight code, that is less than the
+    # second by which a loop around it delays the compiler.
+    return _MOST_TILES if platform == "cpu" and not job.written_out else 1
+
+
+_MOST_TILES = 8
+"""Tiles in a call."""
 
 _LAYOUTS: dict[tuple[str, Hashable], Layout] = {}
 """By platforms and kinds of tiles that this process has compiled."""
+_TRACING = Lock()
 
 
 @cache
@@ -322,9 +332,12 @@ def _traced(program: Program, static: Hashable, root: Array, run: Array, params:
     return program(static, root, run, params)
 
 
-def _layout(job: Job, root: Array) -> Layout:
+def _layout(job: Job, root: Array, device: Any) -> Layout:
     run = jax.ShapeDtypeStruct((job.width,), jnp.uint32)
-    return Layout(_traced.eval_shape(job.program, job.static, root, run, job.params))
+    # Threads trace no faster together; one after another, the first can go on to be compiled. What
+    # is traced for a device is known for that device.
+    with _TRACING, jax.default_device(device):
+        return Layout(_traced.eval_shape(job.program, job.static, root, run, job.params))
 
 
 def width(widths: Mapping[str, int]) -> int:

@@ -89,9 +89,23 @@ def test_tiles_come_in_the_order_asked_for_whatever_shares_a_call(pieces, thread
     assert count == len(work)
 
 
+def test_a_program_is_traced_once():
+    traced = []
+
+    def counting(static, root, runs, params):
+        traced.append(runs)
+        return noisy(static, root, runs, params)
+
+    one = job(100)._replace(program=counting)
+    for threads in (1, 2):
+        work = [(one, index) for index in range(5)]
+        assert len(list(tiles.play_tiles(jax.random.key(3), work, threads=threads))) == 5
+    assert len(traced) == 1
+
+
 def test_calls_are_long_but_not_at_the_end():
     one = job(1000)
-    spans = [span for _, span in tiles._spans(((one, i) for i in range(300)), 8, 2)]
+    spans = [span for _, span in tiles._spans(((one, i) for i in range(300)), "cpu", 2)]
     lengths = [len(span) for span in spans]
     assert lengths[0] == max(lengths) == 8
     assert lengths[-8:] == [1] * 8
