@@ -12,6 +12,7 @@ from jaxbandit import draws, tiles
 from jaxbandit.checks import InputError
 from jaxbandit.keys import Purpose, purpose_key, run_key
 from jaxbandit.moments import Moments
+from jaxbandit.summaries import TileOutput
 
 WIDTH = 16
 
@@ -25,7 +26,7 @@ def noisy(static, root, runs, params):
         return jnp.where(jnp.any(run == params["bad"]), jnp.nan, value)
 
     value = jax.vmap(one)(runs)
-    return tiles.TileOutput(averaged={"value": value}, kept=value)
+    return TileOutput(averaged={"value": value}, kept=value)
 
 
 def run(runs, *, scale=1.0, bad=(2**31,), **options):

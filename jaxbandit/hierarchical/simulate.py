@@ -28,6 +28,7 @@ from jaxbandit.offpolicy.model import TaskStatistics
 from jaxbandit.offpolicy.simulate import dense_statistics
 from jaxbandit.offpolicy.statistics import empty_statistics
 from jaxbandit.online.validation import check_checkpoints
+from jaxbandit.summaries import TileOutput
 
 TILE_WIDTH = {"cpu": 64, "accelerator": 4096}
 Order = Literal["random", "sequential"]
@@ -181,7 +182,7 @@ def play(
     return learn(belief, task, feature[action], reward), action, jnp.max(value) - value[action]
 
 
-def _program(static: Any, root: Array, runs: Array, params: Any) -> tiles.TileOutput:
+def _program(static: Any, root: Array, runs: Array, params: Any) -> TileOutput:
     functions, rounds, records, order = static
     design, policy_params, ends = params
     policies = [
@@ -214,4 +215,4 @@ def _program(static: Any, root: Array, runs: Array, params: Any) -> tiles.TileOu
     differences = {
         (a, b): regret[a] - regret[b] for i, a in enumerate(names) for b in names[i + 1 :]
     }
-    return tiles.TileOutput(averaged=(regret, differences))
+    return TileOutput(averaged=(regret, differences))

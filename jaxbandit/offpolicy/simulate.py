@@ -26,6 +26,7 @@ from jaxbandit.offpolicy.design import Instance, OffPolicyDesign, check_design, 
 from jaxbandit.offpolicy.model import BanditLog, Gaussian, TaskStatistics
 from jaxbandit.offpolicy.policy import ALGORITHMS, Algorithm
 from jaxbandit.offpolicy.statistics import empty_statistics
+from jaxbandit.summaries import TileOutput
 
 # Runs in a tile. Part of what fixes a result's bits; on CPUs a tile this wide stays in cache.
 TILE_WIDTH = {"cpu": 16, "accelerator": 1024}
@@ -156,7 +157,7 @@ class _Run(NamedTuple):
     contexts: Float[Array, "features actions contexts"]
 
 
-def _program(static: Any, root: Array, runs: Array, design: OffPolicyDesign) -> tiles.TileOutput:
+def _program(static: Any, root: Array, runs: Array, design: OffPolicyDesign) -> TileOutput:
     records, algorithms = static
     ends = np.asarray(records)
     starts = np.concatenate([[0], ends[:-1]])
@@ -181,7 +182,7 @@ def _program(static: Any, root: Array, runs: Array, design: OffPolicyDesign) -> 
     differences = {
         (a, b): curves[a] - curves[b] for i, a in enumerate(names) for b in names[i + 1 :]
     }
-    return tiles.TileOutput(averaged=(curves, differences))
+    return TileOutput(averaged=(curves, differences))
 
 
 def _draw(key: Array, design: OffPolicyDesign, records: int, spare: int) -> _Run:
@@ -265,6 +266,7 @@ def _pessimistic_loss(
         taken = jnp.where(bound > highest, reward, taken)
         highest = jnp.maximum(bound, highest)
         best = jnp.maximum(reward, best)
+    # The difference is 0, or NaN where a posterior gave no number to compare.
     lost = best - taken + (highest - highest)
     # A product, not a sum: a sum over the last axis would be fused with what computes `lost`, and
     # summed one number at a time.

@@ -8,7 +8,6 @@ import jax
 import jax.numpy as jnp
 from jax import Array, lax
 
-from jaxbandit import tiles
 from jaxbandit.keys import Purpose, purpose_key, run_key
 from jaxbandit.online import play
 from jaxbandit.online.environments import Environment, offline_totals
@@ -16,6 +15,7 @@ from jaxbandit.online.grid import cell
 from jaxbandit.online.policies.base import Policy
 from jaxbandit.online.rollout import game_keys
 from jaxbandit.online.validation import describe
+from jaxbandit.summaries import TileOutput
 
 
 class InCells(NamedTuple):
@@ -76,7 +76,7 @@ def one_cell(static: Static, inputs: Inputs, index: int) -> tuple[Static, Inputs
     )
 
 
-def play_runs(static: Static, root: Array, runs: Array, inputs: Inputs) -> tiles.TileOutput:
+def play_runs(static: Static, root: Array, runs: Array, inputs: Inputs) -> TileOutput:
     """Play a tile."""
     keys = jax.vmap(lambda run: run_key(root, run))(runs)
     reward = static.environment
@@ -119,7 +119,7 @@ def play_runs(static: Static, root: Array, runs: Array, inputs: Inputs) -> tiles
         for i, a in enumerate(names)
         for b in names[i + 1 :]
     }
-    return tiles.TileOutput((averaged, differences), kept)
+    return TileOutput((averaged, differences), kept)
 
 
 def _less(first: Array, second: Array) -> Array:

@@ -16,6 +16,7 @@ from jaxbandit.studies.cells import Cell
 from jaxbandit.studies.layout import Block
 from jaxbandit.studies.spec import Study
 from jaxbandit.studies.store import pairs
+from jaxbandit.summaries import TileSummary
 
 Advance = Callable[[int], None]
 """Called with the number of runs that a tile has brought."""
@@ -68,7 +69,7 @@ def compute(
         )
 
 
-def gather_tile(study: Study, block: Block, job: tiles.Job, summary: tiles.TileSummary) -> Arrays:
+def gather_tile(study: Study, block: Block, job: tiles.Job, summary: TileSummary) -> Arrays:
     """Arrays of a block of one tile of one cell."""
     gathered = _Gathered(study, block)
     gathered.add(job, block.cells[0], block.first, summary)
@@ -89,7 +90,7 @@ class _Gathered:
         self.bad: list[tuple[int, int]] = []
         self.gathered: Arrays = {}
 
-    def add(self, job: tiles.Job, cell: int, tile: int, summary: tiles.TileSummary) -> int:
+    def add(self, job: tiles.Job, cell: int, tile: int, summary: TileSummary) -> int:
         """One tile; gives the runs it has brought."""
         first = tile * job.width
         used = min(job.width, job.runs - first)

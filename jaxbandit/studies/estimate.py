@@ -16,6 +16,7 @@ from jaxbandit.studies.compute import gather_tile
 from jaxbandit.studies.layout import Block
 from jaxbandit.studies.run import Plan
 from jaxbandit.studies.spec import Axis, Study
+from jaxbandit.summaries import TileSummary
 
 # Rounds that a probe plays: a fraction of a second.
 _PROBE = 1e7
@@ -90,7 +91,7 @@ def _points(axis: Axis) -> str:
     return "; ".join(said)
 
 
-def _timed(study: Study, job: tiles.Job) -> tuple[float, tiles.TileSummary]:
+def _timed(study: Study, job: tiles.Job) -> tuple[float, TileSummary]:
     started = time.perf_counter()
     (summary,) = tiles.play_tiles(cells.root_key(study), [(job, 0)], threads=1)
     return time.perf_counter() - started, summary

@@ -182,6 +182,30 @@ def test_an_algorithm_of_ones_own():
     )
 
 
+@pytest.mark.parametrize("part", ["mean", "cov"])
+def test_a_posterior_that_is_not_finite_is_a_run_left_out(part):
+    def broken(model, stats, hyper_parameter):
+        """Wrong for one task of the runs whose first hyper-parameter is above its mean."""
+        posterior = jb.hieropo(model, stats, hyper_parameter)
+        wrong = getattr(posterior, part).at[1].set(jnp.nan)
+        wrong = jnp.where(hyper_parameter[0] > 0, wrong, getattr(posterior, part))
+        return posterior._replace(**{part: wrong})
+
+    runs, design = 40, tiny()
+    out = jb.simulate_offpolicy(
+        KEY, design, runs=runs, records=(20,), algorithms={"broken": broken}
+    )
+    instance = jax.vmap(
+        lambda run: design.draw_instance(
+            purpose_key(run_key(KEY, run), Purpose.INSTANCE), design
+        ).hyper_parameter[0]
+    )(jnp.arange(runs))
+    bad = np.flatnonzero(np.asarray(instance) > 0)
+    assert 0 < len(bad) < runs
+    np.testing.assert_array_equal(out.non_finite, bad)
+    assert out.suboptimality["broken"].count == runs - len(bad)
+
+
 def test_a_run_is_the_same_whatever_the_number_of_runs_and_threads():
     one = jb.simulate_offpolicy(KEY, tiny(), runs=70, records=RECORDS, threads=1)
     two = jb.simulate_offpolicy(KEY, tiny(), runs=70, records=RECORDS, threads=2)

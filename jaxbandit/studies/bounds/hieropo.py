@@ -27,6 +27,7 @@ from jaxbandit.studies import findings
 from jaxbandit.studies.bounds import measures, plots
 from jaxbandit.studies.bounds.options import Hieropo
 from jaxbandit.studies.figures import FigureResult, Reporter
+from jaxbandit.summaries import TileOutput
 
 WIDTHS = ("paper", "exact")
 
@@ -109,10 +110,10 @@ def _alpha(width: str, features: int, delta: float) -> Array:
 # A tile of runs.
 
 
-def _program(static: Any, root: Array, runs: Array, params: Any) -> tiles.TileOutput:
+def _program(static: Any, root: Array, runs: Array, params: Any) -> TileOutput:
     design, alphas = params
     one = jax.vmap(lambda run: _run(run_key(root, run), design, alphas, static))
-    return tiles.TileOutput(averaged=(), kept=one(runs))
+    return TileOutput(averaged=(), kept=one(runs))
 
 
 def _run(key: Array, design: OffPolicyDesign, alphas: Array, records: tuple[int, ...]) -> Any:
