@@ -52,16 +52,25 @@ class Joined(NamedTuple):
 def join(out: TileOutput, listed: Bool[Array, " runs"]) -> Joined:
     """The summary of what a program gives, over its listed runs, on the device."""
     averaged, kept = jax.tree.leaves(out.averaged), jax.tree.leaves(out.kept)
-    numbers = averaged + [leaf for leaf in kept if jnp.issubdtype(leaf.dtype, jnp.inexact)]
-    entries = sum(leaf.size for leaf in averaged) // len(listed)
-    rows = jnp.zeros((0, len(listed)))
-    if numbers:
-        dtype = jnp.result_type(*numbers)
-        every = [jnp.moveaxis(x, 0, -1).reshape(-1, len(listed)).astype(dtype) for x in numbers]
-        rows = jnp.concatenate(every)
+    rows = _rows(averaged, len(listed))
+    finite = _are_finite(rows) & _are_finite(
+        _rows([leaf for leaf in kept if jnp.issubdtype(leaf.dtype, jnp.inexact)], len(listed))
+    )
+    return Joined(tile_moments(rows.T, finite & listed), kept, finite)
+
+
+def _rows(leaves: list[Array], runs: int) -> Array:
+    """All entries, [entries, runs]."""
+    if not leaves:
+        return jnp.zeros((0, runs))
+    # Of types as they are: a weak one would give way to a narrower one.
+    dtype = jnp.result_type(*(leaf.dtype for leaf in leaves))
+    return jnp.concatenate([jnp.moveaxis(x, 0, -1).reshape(-1, runs).astype(dtype) for x in leaves])
+
+
+def _are_finite(rows: Array) -> Bool[Array, " runs"]:
     # The difference is 0, or NaN where the number is not finite.
-    finite = jnp.dot(jnp.ones(len(rows), rows.dtype), rows - rows) == 0
-    return Joined(tile_moments(rows[:entries].T, finite & listed), kept, finite)
+    return jnp.dot(jnp.ones(len(rows), rows.dtype), rows - rows) == 0
 
 
 class Layout:
@@ -77,14 +86,14 @@ class Layout:
             slice(end - math.prod(s), end) for s, end in zip(self.shapes, ends, strict=True)
         ]
 
-    def averaged(self, joined: Moments) -> Any:
-        """The moments as the program's `averaged` has them."""
+    def averaged(self, whole: Moments) -> Any:
+        """Joined moments as the program's `averaged` has them."""
         parts = [
             # The index makes numbers of arrays without axes.
             Moments(
-                joined.count,
-                joined.mean[place].reshape(shape)[()],
-                joined.deviation[place].reshape(shape)[()],
+                whole.count,
+                whole.mean[place].reshape(shape)[()],
+                whole.deviation[place].reshape(shape)[()],
             )
             for place, shape in zip(self.places, self.shapes, strict=True)
         ]

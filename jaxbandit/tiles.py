@@ -8,13 +8,16 @@ drives each local device.
 
 from __future__ import annotations
 
+import math
 import os
+import time
 from collections import deque
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from functools import cache, partial
 from itertools import islice
-from threading import Lock
+from threading import RLock
 from typing import Any, NamedTuple
 
 import jax
@@ -103,10 +106,10 @@ def run_tiles(
     merged = moments.Moments(np.float64(0), np.float64(0), np.float64(0))
     kept: list[list[np.ndarray]] = []
     non_finite: list[np.ndarray] = []
-    layout: Any = None
+    found: Any = None
     done = 0
-    for each in _play(key, work, threads, devices):
-        layout, tile = each
+    for layout, tile in _play(key, work, threads, devices):
+        found = layout
         used = min(width, runs - done)
         merged = moments.merge(merged, tile.moments)
         kept.append([leaf[:used] for leaf in tile.kept])
@@ -121,8 +124,8 @@ def run_tiles(
             "whether a policy of your own chooses arms that do not exist"
         )
     return TilesResult(
-        averaged=layout.averaged(merged),
-        kept=layout.kept([np.concatenate(x) for x in zip(*kept, strict=True)]),
+        averaged=found.averaged(merged),
+        kept=found.kept([np.concatenate(x) for x in zip(*kept, strict=True)]),
         non_finite=bad,
     )
 
@@ -170,18 +173,29 @@ def _play(
         in_flight = usable_cores() + 1 if threads is None else check_count("threads", threads)
         workers = max(workers, in_flight)
     roots = [jax.device_put(root, device) for device in devices]
+    x64 = jnp.result_type(float) == jnp.float64
+    pace = _Pace(platform)
 
     def play(job: Job, span: range, params: Any, place: int) -> list[Joined]:
-        with jax.default_device(devices[place]):
+        # Settings in a context hold for their thread alone.
+        with jax.enable_x64(x64), jax.default_device(devices[place]):
+            started = time.perf_counter()
             joined = _compiled(platform, job.written_out)(
-                *(job.program, job.static, job.width, _most_tiles(job, platform)),
-                *(roots[place], np.uint32(span.start), np.uint32(len(span)), np.uint32(job.runs)),
+                job.program,
+                job.static,
+                job.width,
+                most_tiles(job, platform),
+                roots[place],
+                np.uint32(span.start),
+                np.uint32(len(span)),
+                np.uint32(job.runs),
                 params,
             )
             leaves, structure = jax.tree.flatten(joined)
-            # One after another for each tile, from arrays of all of them.
-            each = zip(*map(np.asarray, leaves), strict=True)
-            return [jax.tree.unflatten(structure, tile) for tile in islice(each, len(span))]
+            # Copies, for no tile to hold on to what is empty.
+            each = zip(*(np.asarray(leaf)[: len(span)].copy() for leaf in leaves), strict=True)
+            pace.seconds = (time.perf_counter() - started) / len(span)
+            return [jax.tree.unflatten(structure, tile) for tile in each]
 
     current: Job | None = None
     kind: Hashable = None
@@ -190,64 +204,79 @@ def _play(
     most_waiting = 2 * workers if workers > 1 else 0
     pool = ThreadPoolExecutor(workers)
     try:
-        for number, (job, span) in enumerate(_spans(work, platform, workers)):
+        for number, (job, span) in enumerate(_spans(work, pace, workers)):
             if job is not current:
-                current, kind, placed = job, compile_kind(job), {}
+                current, kind, placed = job, (platform, x64, compile_kind(job)), {}
             place = number % len(devices)
             if place not in placed:
                 placed[place] = jax.device_put(job.params, devices[place])
-            layout = _LAYOUTS.get((platform, kind))
+            layout = _LAYOUTS.get(kind)
             if workers == 1 or layout is None:
-                # The first tiles compile; threads that start together would each compile.
+                # The first tile compiles; threads that start together would each compile.
                 layout = layout or _layout(job, root, devices[place])
                 future: Future[list[Joined]] = Future()
                 future.set_result(play(job, span, placed[place], place))
-                _LAYOUTS[platform, kind] = layout
+                _LAYOUTS[kind] = layout
             else:
                 future = pool.submit(play, job, span, placed[place], place)
             waiting.append((layout, future))
             while len(waiting) > most_waiting:
-                layout, future = waiting.popleft()
-                yield from ((layout, tile) for tile in future.result())
-        for layout, future in waiting:
-            yield from ((layout, tile) for tile in future.result())
+                first, future = waiting.popleft()
+                yield from ((first, tile) for tile in future.result())
+        for first, future in waiting:
+            yield from ((first, tile) for tile in future.result())
     finally:
         for _, future in waiting:
             future.cancel()
         pool.shutdown()
 
 
+@dataclass
+class _Pace:
+    """How long tiles take, which decides how many share a call."""
+
+    platform: str
+    seconds: float = math.inf
+    """Of a tile in the last call; not known at first."""
+
+    def most(self, job: Job) -> int:
+        """Tiles of a job for a call."""
+        return int(max(1, min(most_tiles(job, self.platform), _CALL_SECONDS / self.seconds)))
+
+
 def _spans(
-    work: Iterable[tuple[Job, int]], platform: str, workers: int
+    work: Iterable[tuple[Job, int]], pace: _Pace, workers: int
 ) -> Iterator[tuple[Job, range]]:
     """Tiles of a job that follow each other, for a call; fewer near the end, for all workers to end
     at about the same time."""
     work = iter(work)
-    ahead = deque(islice(work, 4 * _MOST_TILES * workers))
+    shares = 4 * workers
+    ahead = deque(islice(work, shares * _MOST_TILES))
     while ahead:
-        length = len(ahead) // (4 * workers)
-        job, first = ahead.popleft()
-        length = min(length, _most_tiles(job, platform))
-        span = range(first, first + 1)
-        while len(span) < length and ahead and ahead[0][0] is job and ahead[0][1] == span.stop:
+        job, first = ahead[0]
+        most = max(1, min(len(ahead) // shares, pace.most(job)))
+        span = range(first, first)
+        while len(span) < most and ahead and ahead[0][0] is job and ahead[0][1] == span.stop:
             ahead.popleft()
             span = range(first, span.stop + 1)
         ahead.extend(islice(work, len(span)))
         yield job, span
 
 
-def _most_tiles(job: Job, platform: str) -> int:
+def most_tiles(job: Job, platform: str) -> int:
+    """Tiles of a job in a call, at most."""
     # A call costs a CPU a fraction of a millisecond. For much straight code, that is less than the
     # second by which a loop around it delays the compiler.
     return _MOST_TILES if platform == "cpu" and not job.written_out else 1
 
 
 _MOST_TILES = 8
-"""Tiles in a call."""
+_CALL_SECONDS = 0.05
+"""No more tiles are put in a call than take so long: who interrupts waits for it."""
 
-_LAYOUTS: dict[tuple[str, Hashable], Layout] = {}
-"""By platforms and kinds of tiles that this process has compiled."""
-_TRACING = Lock()
+_LAYOUTS: dict[Hashable, Layout] = {}
+"""By platforms, precisions and kinds of tiles that this process has compiled."""
+_TRACING = RLock()
 
 
 @cache
@@ -306,7 +335,7 @@ def _tiles(
         return jax.tree.map(lambda leaf: leaf[None], tile(start))
 
     def step(place: Array, filled: Joined) -> Joined:
-        return jax.tree.map(lambda all, one: all.at[place].set(one), filled, tile(start + place))
+        return jax.tree.map(lambda rows, row: rows.at[place].set(row), filled, tile(start + place))
 
     shapes = jax.eval_shape(tile, start)
     empty = jax.tree.map(lambda leaf: jnp.zeros((batch, *leaf.shape), leaf.dtype), shapes)
@@ -335,7 +364,7 @@ def _traced(program: Program, static: Hashable, root: Array, run: Array, params:
 def _layout(job: Job, root: Array, device: Any) -> Layout:
     run = jax.ShapeDtypeStruct((job.width,), jnp.uint32)
     # Threads trace no faster together; one after another, the first can go on to be compiled. What
-    # is traced for a device is known for that device.
+    # is traced for a device is known for that device. A program may itself simulate.
     with _TRACING, jax.default_device(device):
         return Layout(_traced.eval_shape(job.program, job.static, root, run, job.params))
 

@@ -106,11 +106,31 @@ def test_a_program_is_traced_once():
 
 def test_calls_are_long_but_not_at_the_end():
     one = job(1000)
-    spans = [span for _, span in tiles._spans(((one, i) for i in range(300)), "cpu", 2)]
-    lengths = [len(span) for span in spans]
+    spans = tiles._spans(((one, i) for i in range(300)), tiles._Pace("cpu", 0.001), 2)
+    lengths = [len(span) for _, span in spans]
     assert lengths[0] == max(lengths) == 8
     assert lengths[-8:] == [1] * 8
     assert sorted(lengths, reverse=True) == lengths
+
+
+@pytest.mark.parametrize(("seconds", "length"), [(np.inf, 1), (0.1, 1), (0.02, 2), (1e-4, 8)])
+def test_calls_are_short_where_tiles_take_long(seconds, length):
+    one = job(1000)
+    _, span = next(tiles._spans(((one, i) for i in range(300)), tiles._Pace("cpu", seconds), 2))
+    assert len(span) == length
+
+
+def test_threads_compute_in_the_precision_of_the_caller(x64):
+    with jax.enable_x64(not x64):
+        one, two = (run(200, threads=threads) for threads in (1, 2))
+    assert one.kept.dtype == two.kept.dtype == run(200, threads=2).kept.dtype
+    np.testing.assert_array_equal(one.kept, two.kept)
+
+
+def test_a_tile_holds_on_to_no_other():
+    for tile in tiles.play_tiles(jax.random.key(3), [(job(80), 0)], threads=1):
+        base = tile.kept if tile.kept.base is None else tile.kept.base
+        assert base.nbytes == tile.kept.nbytes
 
 
 def test_non_finite_runs_are_named_and_left_out():

@@ -216,8 +216,9 @@ def _evaluate(
     losses = jax.vmap(lambda g: _pessimistic_loss(g, parameter, run.contexts, design.alpha))(
         stacked
     )
-    weight = jnp.where(jnp.arange(design.max_tasks) < design.tasks, 1 / design.tasks, 0)
-    lost = jnp.sum(weight * losses, axis=-1)
+    listed = jnp.arange(design.max_tasks) < design.tasks
+    # Whatever an algorithm says of tasks that do not exist counts for nothing.
+    lost = jnp.sum(jnp.where(listed, losses, 0) / design.tasks, axis=-1)
     return {name: lost[i] for i, (name, _) in enumerate(algorithms)}
 
 

@@ -177,12 +177,13 @@ def prepare(
     )
     cells = _check_cells(policies, environment, count, rounds)
     functions = []
+    # A slice of an array on a device costs a hundred of one on the host.
+    known = jax.tree.map(np.asarray, world._replace(environment=None))
     for name, policy in policies.items():
         item = policy.item if isinstance(policy, Grid) else policy
-        check_policy(name, _policy(policy, 0), _problem(world, in_cells, 0))
+        check_policy(name, _policy(policy, 0), _problem(known, in_cells, 0))
         if item.check is not no_check:
-            # A slice of an array on a device costs a hundred of one on the host.
-            params, known = jax.tree.map(np.asarray, (item.params, world))
+            params = jax.tree.map(np.asarray, item.params)
             for index in range(1, cells):
                 own = cell(params, index) if isinstance(policy, Grid) else params
                 check_params(name, item._replace(params=own), _problem(known, in_cells, index))

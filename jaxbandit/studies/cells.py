@@ -96,8 +96,11 @@ class _Maker:
             for name in components.options(kinds[component.kind])
             if f"{path}.{name}" in values
         }
-        # Values of a cell are the study's own objects.
-        key = path, *(id(value) for value in (*own.values(), *more.values()))
+        # Lists are the study's own objects.
+        given = (
+            id(value) if isinstance(value, list) else (type(value), value) for value in own.values()
+        )
+        key = path, *given, *(id(value) for value in more.values())
         if key not in self.made:
             options = {**component.options, **own}
             arrays = {

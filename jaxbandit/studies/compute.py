@@ -77,7 +77,7 @@ def gather_tile(study: Study, block: Block, job: tiles.Job, summary: TileSummary
 
 
 class _Gathered:
-    """The arrays of a block, each tile written to its place as it comes.
+    """The arrays of a block, each tile's numbers, [n], written to their place as it comes.
 
     What is done once for all tiles, at the end, would keep the threads waiting that play them.
     """

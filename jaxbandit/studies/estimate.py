@@ -35,8 +35,8 @@ def lines(plan: Plan, threads: int | None = None) -> Iterator[str]:
     yield from grid(study)
     most = " at most" if study.precision is not None else ""
     yield f"runs: {study.runs:,} a cell{most}, {study.runs * study.cells:,} in all"
-    workers = threads or tiles.usable_cores()
-    if jax.local_devices()[0].platform != "cpu":
+    workers, platform = threads or tiles.usable_cores(), jax.local_devices()[0].platform
+    if platform != "cpu":
         workers = len(jax.local_devices())
     compiling = seconds = held = stored = 0.0
     kinds: dict[object, list[int]] = {}
@@ -53,8 +53,9 @@ def lines(plan: Plan, threads: int | None = None) -> Iterator[str]:
         block = Block(0, 0, 1, (members[0],))
         size = sum(a.nbytes for a in gather_tile(study, block, cell.job, summary).values())
         stored += size * cell.job.tiles * len(members)
-        held = max(held, sum(leaf.nbytes for leaf in jax.tree.leaves(summary)))
-    # What this process holds now, tiles that wait, and a block being gathered and written.
+        bytes_of_tile = sum(leaf.nbytes for leaf in jax.tree.leaves(summary))
+        held = max(held, bytes_of_tile * tiles.most_tiles(cell.job, platform))
+    # What this process holds now, calls that wait, and a block being gathered and written.
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     peak *= 1 if sys.platform == "darwin" else 1024
     memory = peak + 3 * workers * held + 3 * _largest(plan, stored)

@@ -206,6 +206,18 @@ def test_a_posterior_that_is_not_finite_is_a_run_left_out(part):
     assert out.suboptimality["broken"].count == runs - len(bad)
 
 
+def test_tasks_that_do_not_exist_count_for_nothing():
+    def mean_of_records(model, stats, hyper_parameter):
+        posterior = jb.hieropo(model, stats, hyper_parameter)
+        missing = jnp.arange(4)[:, None] >= 3
+        return posterior._replace(mean=jnp.where(missing, jnp.nan, posterior.mean))
+
+    algorithms = {"HierOPO": jb.hieropo, "mean": mean_of_records}
+    out = jb.simulate_offpolicy(KEY, tiny(), runs=20, records=(20,), algorithms=algorithms)
+    assert len(out.non_finite) == 0
+    np.testing.assert_array_equal(out.paired("HierOPO", "mean").mean, 0)
+
+
 def test_a_run_is_the_same_whatever_the_number_of_runs_and_threads():
     one = jb.simulate_offpolicy(KEY, tiny(), runs=70, records=RECORDS, threads=1)
     two = jb.simulate_offpolicy(KEY, tiny(), runs=70, records=RECORDS, threads=2)
