@@ -177,13 +177,12 @@ def prepare(
     )
     cells = _check_cells(policies, environment, count, rounds)
     functions = []
-    # A slice of an array on a device costs a hundred of one on the host.
-    known = jax.tree.map(np.asarray, world._replace(environment=None))
     for name, policy in policies.items():
         item = policy.item if isinstance(policy, Grid) else policy
-        check_policy(name, _policy(policy, 0), _problem(known, in_cells, 0))
+        check_policy(name, _policy(policy, 0), _problem(world, in_cells, 0))
         if item.check is not no_check:
-            params = jax.tree.map(np.asarray, item.params)
+            # A slice of an array on a device costs a hundred of one on the host.
+            params, known = jax.tree.map(np.asarray, (item.params, world))
             for index in range(1, cells):
                 own = cell(params, index) if isinstance(policy, Grid) else params
                 check_params(name, item._replace(params=own), _problem(known, in_cells, index))
@@ -241,4 +240,4 @@ def _problem(world: program.World, in_cells: program.InCells, index: int) -> Pro
     total = 0 * world.count if world.total is None else world.total
     count, total = (x[index] if in_cells.offline else x for x in (world.count, total))
     horizon = world.horizon[index] if in_cells.horizon else world.horizon
-    return Problem(count, total, horizon)
+    return Problem(*map(jnp.asarray, (count, total, horizon)))
