@@ -18,7 +18,7 @@ import jax
 import numpy as np
 
 from benchmarks.timing import machine
-from jaxbandit import tiles
+from jaxbandit import tile_programs, tiles
 from jaxbandit.studies import blocks, cells, result, run, store
 from jaxbandit.studies.spec import Axis, Component, Online, Outputs, Study
 from jaxbandit.studies.toml import Source
@@ -34,7 +34,7 @@ def main() -> None:
     side = round(options.cells ** (1 / 3))
     study = grid(side)
     source = Source("benchmark")
-    programs = tiles._compiled(jax.local_devices()[0].platform, False)
+    programs = tile_programs.compiled(jax.local_devices()[0].platform, False)
     before = programs._cache_size()
     built = cells.build(study, source, range(study.cells))
     root = cells.root_key(study)

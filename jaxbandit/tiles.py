@@ -15,19 +15,18 @@ from collections import deque
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import cache, partial
 from itertools import islice
-from threading import RLock
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import Array, lax
+from jax import Array
 
 from jaxbandit import keys, moments
 from jaxbandit.checks import InputError, check_count
-from jaxbandit.summaries import Joined, Layout, TileOutput, TileSummary, join
+from jaxbandit.summaries import Joined, Layout, TileSummary
+from jaxbandit.tile_programs import Job, Program, compile_kind, compiled, layout_of
 
 Progress = Callable[[int, int], None]
 """Called with (runs done, runs asked) each time a tile is merged."""
@@ -42,32 +41,6 @@ class TilesResult(NamedTuple):
     """The program's `kept`, leaves [runs, ...]."""
     non_finite: np.ndarray
     """Indices of runs left out of `averaged` because a number in them was not finite."""
-
-
-Program = Callable[[Any, Array, Array, Any], TileOutput]
-"""(static configuration, root key, runs [width], params) -> TileOutput; a module-level function."""
-
-
-class Job(NamedTuple):
-    """A program with all that its tiles share."""
-
-    program: Program
-    static: Hashable
-    """Configuration; with the program and the shapes of `params` it is the compile key."""
-    params: Any
-    """Pytree of arrays."""
-    runs: int
-    """Runs asked for; what a tile has beyond them is padding."""
-    width: int
-    """Runs in a tile; part of what fixes the bits of the result."""
-    written_out: bool = False
-    """Whether the program is much straight code that runs for long, rather than a loop of few short
-    kernels; it is then compiled by a compiler that is quicker on such."""
-
-    @property
-    def tiles(self) -> int:
-        """Number of tiles."""
-        return -(-self.runs // self.width)
 
 
 def run_tiles(
@@ -180,7 +153,7 @@ def _play(
         # Settings in a context hold for their thread alone.
         with jax.enable_x64(x64), jax.default_device(devices[place]):
             started = time.perf_counter()
-            joined = _compiled(platform, job.written_out)(
+            joined = compiled(platform, job.written_out)(
                 job.program,
                 job.static,
                 job.width,
@@ -213,7 +186,7 @@ def _play(
             layout = _LAYOUTS.get(kind)
             if workers == 1 or layout is None:
                 # The first tile compiles; threads that start together would each compile.
-                layout = layout or _layout(job, root, devices[place])
+                layout = layout or layout_of(job, root, devices[place])
                 future: Future[list[Joined]] = Future()
                 future.set_result(play(job, span, placed[place], place))
                 _LAYOUTS[kind] = layout
@@ -276,109 +249,11 @@ _CALL_SECONDS = 0.05
 
 _LAYOUTS: dict[Hashable, Layout] = {}
 """By platforms, precisions and kinds of tiles that this process has compiled."""
-_TRACING = RLock()
-
-
-@cache
-def _compiled(platform: str, written_out: bool) -> Any:
-    return jax.jit(
-        _tiles,
-        static_argnums=(0, 1, 2, 3),
-        compiler_options=_compiler_options(platform, written_out),
-    )
-
-
-def _compiler_options(platform: str, written_out: bool) -> dict[str, Any]:
-    """XLA's options, of those that this version knows."""
-    if platform != "cpu":
-        return {}
-    # x86 compilers shy from full-width vectors, for the sake of chips that slow down on meeting
-    # them; current ones do not, and the straight arithmetic here gains a third.
-    options: dict[str, Any] = {"xla_cpu_prefer_vector_width": 512}
-    if written_out:
-        # The older of XLA's two ways to emit kernels: half the compile time, a little faster code.
-        # Short kernels in a loop it makes eight times slower.
-        options["xla_cpu_use_fusion_emitters"] = False
-    else:
-        # No reductions by a library: they cannot be part of a larger kernel.
-        options["xla_cpu_experimental_ynn_fusion_type"] = ""
-    return {name: value for name, value in options.items() if _is_known(name, value)}
-
-
-@cache
-def _is_known(option: str, value: Any) -> bool:
-    try:
-        jax.jit(jnp.negative, compiler_options={option: value}).lower(np.float32(0)).compile()
-    except jax.errors.JaxRuntimeError:
-        return False
-    return True
-
-
-def _tiles(
-    program: Program,
-    static: Hashable,
-    width: int,
-    batch: int,
-    root: Array,
-    start: Array,
-    count: Array,
-    runs: Array,
-    params: Any,
-) -> Joined:
-    """Tiles start, ..., start + count - 1; leaves [batch, ...], of which `count` are filled."""
-
-    @jax.jit  # Traced once, for its shapes and in the loop.
-    def tile(index: Array) -> Joined:
-        return _tile(program, static, width, root, index * jnp.uint32(width), runs, params)
-
-    if batch == 1:
-        return jax.tree.map(lambda leaf: leaf[None], tile(start))
-
-    def step(place: Array, filled: Joined) -> Joined:
-        return jax.tree.map(lambda rows, row: rows.at[place].set(row), filled, tile(start + place))
-
-    shapes = jax.eval_shape(tile, start)
-    empty = jax.tree.map(lambda leaf: jnp.zeros((batch, *leaf.shape), leaf.dtype), shapes)
-    return lax.fori_loop(jnp.uint32(0), count, step, empty)
-
-
-def _tile(
-    program: Program,
-    static: Hashable,
-    width: int,
-    root: Array,
-    first: Array,
-    runs: Array,
-    params: Any,
-) -> Joined:
-    run = first + jnp.arange(width, dtype=jnp.uint32)
-    return join(_traced(program, static, root, run, params), run < runs)
-
-
-@partial(jax.jit, static_argnums=(0, 1))
-def _traced(program: Program, static: Hashable, root: Array, run: Array, params: Any) -> TileOutput:
-    """The program, traced once to be compiled and for its shapes."""
-    return program(static, root, run, params)
-
-
-def _layout(job: Job, root: Array, device: Any) -> Layout:
-    run = jax.ShapeDtypeStruct((job.width,), jnp.uint32)
-    # Threads trace no faster together; one after another, the first can go on to be compiled. What
-    # is traced for a device is known for that device. A program may itself simulate.
-    with _TRACING, jax.default_device(device):
-        return Layout(_traced.eval_shape(job.program, job.static, root, run, job.params))
 
 
 def width(widths: Mapping[str, int]) -> int:
     """Of a tile on the devices there are, from widths by platform; `"accelerator"` is any other."""
     return widths.get(jax.local_devices()[0].platform, widths["accelerator"])
-
-
-def compile_kind(job: Job) -> Hashable:
-    """What a tile is compiled for."""
-    leaves, structure = jax.tree.flatten(job.params)
-    shapes = tuple((np.shape(leaf), jnp.result_type(leaf)) for leaf in leaves)
-    return job._replace(params=(structure, shapes), runs=0)
 
 
 def usable_cores() -> int:

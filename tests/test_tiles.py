@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxbandit import draws, tiles
+from jaxbandit import draws, tile_programs, tiles
 from jaxbandit.checks import InputError
 from jaxbandit.keys import Purpose, purpose_key, run_key
 from jaxbandit.moments import Moments
@@ -60,7 +60,7 @@ def test_threads_change_no_bit(threads):
 
 def job(runs, **params):
     params = {"scale": jnp.float32(1), "bad": jnp.asarray([2**31], jnp.uint32)} | params
-    return tiles.Job(noisy, None, params, runs, WIDTH)
+    return tile_programs.Job(noisy, None, params, runs, WIDTH)
 
 
 @pytest.mark.parametrize("threads", [1, 3])

@@ -18,7 +18,7 @@ from jax import Array, lax
 from jax.typing import ArrayLike
 from jaxtyping import Float
 
-from jaxbandit import linalg, packed, tiles
+from jaxbandit import linalg, packed, tile_programs, tiles
 from jaxbandit.checks import InputError, check_count
 from jaxbandit.keys import Purpose, purpose_key, run_key
 from jaxbandit.moments import Moments
@@ -131,12 +131,12 @@ def prepare(
     runs: int,
     records: tuple[int, ...],
     algorithms: Mapping[str, Algorithm] = ALGORITHMS,
-) -> tiles.Job:
+) -> tile_programs.Job:
     """What the engine plays, from checked arguments of `simulate_offpolicy`."""
     records = _check_records(records)
     if not algorithms:
         raise InputError("algorithms must name at least one algorithm, was empty")
-    return tiles.Job(
+    return tile_programs.Job(
         _program,
         (records, tuple(algorithms.items())),
         check_design(design),

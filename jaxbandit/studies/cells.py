@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from jaxbandit import tiles
+from jaxbandit import tile_programs, tiles
 from jaxbandit.checks import InputError
 from jaxbandit.offpolicy import simulate as offpolicy
 from jaxbandit.offpolicy.policy import ALGORITHMS
@@ -31,7 +31,7 @@ from jaxbandit.studies.toml import Source
 class Cell(NamedTuple):
     """A cell, ready to be played."""
 
-    job: tiles.Job
+    job: tile_programs.Job
     checkpoints: np.ndarray
     """[checkpoints], rounds or records."""
     work: float
@@ -211,7 +211,7 @@ def _grid_cells(study: Study, maker: _Maker, members: list[tuple[int, _Parts]]) 
         alone, own = program.one_cell(static, inputs, place)
         ends = _rounds(study, parts.horizon)
         own = own._replace(ends=ends)
-        job = tiles.Job(program.play_runs, alone, own, study.runs, width)
+        job = tile_programs.Job(program.play_runs, alone, own, study.runs, width)
         cells[index] = Cell(job, ends, float(parts.horizon * len(parts.policies)), arms)
     return cells
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from jaxbandit import tiles
+from jaxbandit import tile_programs, tiles
 from jaxbandit.moments import Moments
 from jaxbandit.studies import cells, provenance
 from jaxbandit.studies.blocks import Arrays
@@ -69,7 +69,7 @@ def compute(
         )
 
 
-def gather_tile(study: Study, block: Block, job: tiles.Job, summary: TileSummary) -> Arrays:
+def gather_tile(study: Study, block: Block, job: tile_programs.Job, summary: TileSummary) -> Arrays:
     """Arrays of a block of one tile of one cell."""
     gathered = _Gathered(study, block)
     gathered.add(job, block.cells[0], block.first, summary)
@@ -90,7 +90,7 @@ class _Gathered:
         self.bad: list[tuple[int, int]] = []
         self.gathered: Arrays = {}
 
-    def add(self, job: tiles.Job, cell: int, tile: int, summary: TileSummary) -> int:
+    def add(self, job: tile_programs.Job, cell: int, tile: int, summary: TileSummary) -> int:
         """One tile; gives the runs it has brought."""
         first = tile * job.width
         used = min(job.width, job.runs - first)

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import jax
 import numpy as np
 
-from jaxbandit import tiles
+from jaxbandit import tile_programs, tiles
 from jaxbandit.studies import cells
 from jaxbandit.studies.compute import gather_tile
 from jaxbandit.studies.layout import Block
@@ -41,7 +41,7 @@ def lines(plan: Plan, threads: int | None = None) -> Iterator[str]:
     compiling = seconds = held = stored = 0.0
     kinds: dict[object, list[int]] = {}
     for index, cell in plan.cells.items():
-        kinds.setdefault(tiles.compile_kind(cell.job), []).append(index)
+        kinds.setdefault(tile_programs.compile_kind(cell.job), []).append(index)
     for members in kinds.values():
         cell = plan.cells[members[0]]
         probe = cells.shortened(cell, _PROBE)
@@ -92,7 +92,7 @@ def _points(axis: Axis) -> str:
     return "; ".join(said)
 
 
-def _timed(study: Study, job: tiles.Job) -> tuple[float, TileSummary]:
+def _timed(study: Study, job: tile_programs.Job) -> tuple[float, TileSummary]:
     started = time.perf_counter()
     (summary,) = tiles.play_tiles(cells.root_key(study), [(job, 0)], threads=1)
     return time.perf_counter() - started, summary

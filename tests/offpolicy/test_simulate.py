@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import jaxbandit as jb
-from jaxbandit import tiles
+from jaxbandit import tile_programs
 from jaxbandit.keys import Purpose, purpose_key, run_key
 from jaxbandit.offpolicy import simulate
 from tests import oracle
@@ -226,7 +226,7 @@ def test_a_run_is_the_same_whatever_the_number_of_runs_and_threads():
 
 
 def test_swept_numbers_do_not_compile_again():
-    compiled = tiles._compiled(jax.local_devices()[0].platform, True)
+    compiled = tile_programs.compiled(jax.local_devices()[0].platform, True)
     jb.simulate_offpolicy(KEY, tiny(), runs=1, records=RECORDS)
     before = compiled._cache_size()
     for changes in ({"alpha": 0.2}, {"tasks": 2}, {"hyper_std": 2.0}, {"noise_std": 0.1}):

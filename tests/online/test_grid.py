@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 import jaxbandit as jb
-from jaxbandit import tiles
+from jaxbandit import tile_programs
 from tests.messages import assert_refused
 
 KEY = jax.random.key(4)
@@ -110,7 +110,7 @@ def test_curves_average_to_the_mean_and_are_kept_only_on_request(whole):
 
 
 def test_a_grid_and_other_horizons_compile_once():
-    size = tiles._compiled(jax.local_devices()[0].platform, False)._cache_size
+    size = tile_programs.compiled(jax.local_devices()[0].platform, False)._cache_size
     environment = jb.bernoulli_arms(MEANS[0])
 
     def run(alphas, horizon):

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import jaxbandit as jb
-from jaxbandit import tiles
+from jaxbandit import tile_programs
 from jaxbandit.online import simulate
 from tests.online.cases import QUICK, registered
 from tests.online.test_simulate import COUNT, ENVIRONMENT, HORIZON, KEY, play
@@ -130,7 +130,7 @@ def exported_tile(monkeypatch, platforms, simulate_something, **static):
 
     def tile(key_data, first, runs, params):
         root = jax.random.wrap_key_data(key_data)
-        return tuple(tiles._tile(taken["program"], static, 64, root, first, runs, params))
+        return tuple(tile_programs.tile(taken["program"], static, 64, root, first, runs, params))
 
     arguments = jax.random.key_data(KEY), jnp.uint32(0), jnp.uint32(64), taken["params"]
     return jax.export.export(jax.jit(tile), platforms=platforms)(*arguments)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import jaxbandit as jb
-from jaxbandit import draws, tiles
+from jaxbandit import draws, tile_programs
 from jaxbandit.keys import Purpose, purpose_key, run_key
 from jaxbandit.online import environments, simulate, validation
 from tests.online.cases import QUICK
@@ -223,7 +223,7 @@ def test_two_devices_change_no_bit(root_directory, environment):
 
 
 def test_other_numbers_do_not_compile_again():
-    size = tiles._compiled(jax.local_devices()[0].platform, False)._cache_size
+    size = tile_programs.compiled(jax.local_devices()[0].platform, False)._cache_size
     play(3, {"oto": jb.oto(alpha=0.1)})
     before = size()
     other = jb.confidence("reference", sigma=2.0, floor=-1.0, ceiling=3.0)

@@ -6,6 +6,7 @@ import tomllib
 import numpy as np
 import pytest
 
+from jaxbandit import tile_programs
 from jaxbandit.studies import cells, ranges, reading, spec
 from jaxbandit.studies.toml import Source, locate
 from tests.messages import assert_refused
@@ -387,13 +388,12 @@ def test_not_toml(tmp_path):
 
 def test_cells_share_programs():
     """Cells that differ in numbers are one program; another number of arms is another."""
-    from jaxbandit import tiles
 
     study, source = parsed(STUDY)
     built = cells.build(study, source, range(study.cells))
-    assert len({tiles.compile_kind(cell.job) for cell in built.values()}) == 1
+    assert len({tile_programs.compile_kind(cell.job) for cell in built.values()}) == 1
     text = STUDY.replace("[0.5, 0.5, 0.52]", "[0.5, 0.52]").replace("[9, 0, 0]]", "[9, 0]]")
     study, source = parsed(text)
     built = cells.build(study, source, range(study.cells))
-    assert len({tiles.compile_kind(cell.job) for cell in built.values()}) == 2
+    assert len({tile_programs.compile_kind(cell.job) for cell in built.values()}) == 2
     np.testing.assert_array_equal([cell.arms for cell in built.values()], [3, 2] * 4)

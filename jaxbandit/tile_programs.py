@@ -1,0 +1,147 @@
+"""The compiled program of a tile: what the engine calls.
+
+The user's part of it gives numbers run by run; here they are summarised on the device, and several
+tiles put in a call.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable
+from functools import cache, partial
+from threading import RLock
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array, lax
+
+from jaxbandit.summaries import Joined, Layout, TileOutput, join
+
+Program = Callable[[Any, Array, Array, Any], TileOutput]
+"""(static configuration, root key, runs [width], params) -> TileOutput; a module-level function."""
+
+
+class Job(NamedTuple):
+    """A program with all that its tiles share."""
+
+    program: Program
+    static: Hashable
+    """Configuration; with the program and the shapes of `params` it is the compile key."""
+    params: Any
+    """Pytree of arrays."""
+    runs: int
+    """Runs asked for; what a tile has beyond them is padding."""
+    width: int
+    """Runs in a tile; part of what fixes the bits of the result."""
+    written_out: bool = False
+    """Whether the program is much straight code that runs for long, rather than a loop of few short
+    kernels; it is then compiled by a compiler that is quicker on such."""
+
+    @property
+    def tiles(self) -> int:
+        """Number of tiles."""
+        return -(-self.runs // self.width)
+
+
+def compile_kind(job: Job) -> Hashable:
+    """What a tile is compiled for."""
+    leaves, structure = jax.tree.flatten(job.params)
+    shapes = tuple((np.shape(leaf), jnp.result_type(leaf)) for leaf in leaves)
+    return job._replace(params=(structure, shapes), runs=0)
+
+
+@cache
+def compiled(platform: str, written_out: bool) -> Any:
+    """`_tiles`, compiled as suits the platform and the program."""
+    return jax.jit(
+        _tiles,
+        static_argnums=(0, 1, 2, 3),
+        compiler_options=_compiler_options(platform, written_out),
+    )
+
+
+def _compiler_options(platform: str, written_out: bool) -> dict[str, Any]:
+    """XLA's options, of those that this version knows."""
+    if platform != "cpu":
+        return {}
+    # x86 compilers shy from full-width vectors, for the sake of chips that slow down on meeting
+    # them; current ones do not, and the straight arithmetic here gains a third.
+    options: dict[str, Any] = {"xla_cpu_prefer_vector_width": 512}
+    if written_out:
+        # The older of XLA's two ways to emit kernels: half the compile time, a little faster code.
+        # Short kernels in a loop it makes eight times slower.
+        options["xla_cpu_use_fusion_emitters"] = False
+    else:
+        # No reductions by a library: they cannot be part of a larger kernel.
+        options["xla_cpu_experimental_ynn_fusion_type"] = ""
+    return {name: value for name, value in options.items() if _is_known(name, value)}
+
+
+@cache
+def _is_known(option: str, value: Any) -> bool:
+    try:
+        jax.jit(jnp.negative, compiler_options={option: value}).lower(np.float32(0)).compile()
+    except jax.errors.JaxRuntimeError:
+        return False
+    return True
+
+
+def _tiles(
+    program: Program,
+    static: Hashable,
+    width: int,
+    batch: int,
+    root: Array,
+    start: Array,
+    count: Array,
+    runs: Array,
+    params: Any,
+) -> Joined:
+    """Tiles start, ..., start + count - 1; leaves [batch, ...], of which `count` are filled."""
+
+    @jax.jit  # Traced once, for its shapes and in the loop.
+    def one(index: Array) -> Joined:
+        return tile(program, static, width, root, index * jnp.uint32(width), runs, params)
+
+    if batch == 1:
+        return jax.tree.map(lambda leaf: leaf[None], one(start))
+
+    def step(place: Array, filled: Joined) -> Joined:
+        return jax.tree.map(lambda rows, row: rows.at[place].set(row), filled, one(start + place))
+
+    shapes = jax.eval_shape(one, start)
+    empty = jax.tree.map(lambda leaf: jnp.zeros((batch, *leaf.shape), leaf.dtype), shapes)
+    return lax.fori_loop(jnp.uint32(0), count, step, empty)
+
+
+def tile(
+    program: Program,
+    static: Hashable,
+    width: int,
+    root: Array,
+    first: Array,
+    runs: Array,
+    params: Any,
+) -> Joined:
+    """The tile that begins with run `first`, of which runs from `runs` on are padding."""
+    run = first + jnp.arange(width, dtype=jnp.uint32)
+    return join(_traced(program, static, root, run, params), run < runs)
+
+
+@partial(jax.jit, static_argnums=(0, 1))
+def _traced(program: Program, static: Hashable, root: Array, run: Array, params: Any) -> TileOutput:
+    """The program, traced once to be compiled and for its shapes."""
+    return program(static, root, run, params)
+
+
+def layout_of(job: Job, root: Array, device: Any) -> Layout:
+    """The layout of what a job's tiles give; traces its program."""
+    run = jax.ShapeDtypeStruct((job.width,), jnp.uint32)
+    # Threads trace no faster together; one after another, the first can go on to be compiled. What
+    # is traced for a device is known for that device. A program may itself simulate.
+    with _TRACING, jax.default_device(device):
+        return Layout(_traced.eval_shape(job.program, job.static, root, run, job.params))
+
+
+_TRACING = RLock()
