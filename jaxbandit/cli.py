@@ -5,6 +5,7 @@ Exit status 0 on success, 1 on a failure with a one-line reason, 2 on bad usage.
 
 from __future__ import annotations
 
+import gc
 import sys
 
 from jaxbandit.checks import InputError
@@ -22,6 +23,9 @@ def main() -> None:
         sys.exit(
             'jaxbandit: the command line needs more packages: pip install "jaxbandit[studies]"'
         )
+    # Programs are traced as graphs of some hundred thousand objects, which the collector would walk
+    # through again and again.
+    gc.set_threshold(100_000)
     compilation_cache.use()
     commands = (
         papers.reproduce,

@@ -8,11 +8,13 @@ recorded by `STREAM_VERSION`.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from enum import IntEnum
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 from jax.typing import ArrayLike
 
@@ -70,8 +72,14 @@ def purpose_key(key: Array, purpose: Purpose, block: ArrayLike = 0) -> Array:
     return _hash(key, int(purpose) + 1, block)
 
 
+def purpose_keys(key: Array, purposes: Sequence[Purpose], block: ArrayLike = 0) -> Array:
+    """The keys of several purposes, [purposes], as one hash; the same as `purpose_key`'s."""
+    return _hash(key, np.asarray(purposes) + 1, block)
+
+
 def _hash(key: Array, first: ArrayLike, second: ArrayLike) -> Array:
-    words = threefry(
-        jax.random.key_data(key), jnp.asarray(first, jnp.uint32), jnp.asarray(second, jnp.uint32)
+    first, second = jnp.broadcast_arrays(
+        jnp.asarray(first, jnp.uint32), jnp.asarray(second, jnp.uint32)
     )
-    return jax.random.wrap_key_data(jnp.stack(words), impl="threefry2x32")
+    words = threefry(jax.random.key_data(key), first, second)
+    return jax.random.wrap_key_data(jnp.stack(words, axis=-1), impl="threefry2x32")

@@ -120,10 +120,10 @@ def multiply(
     packed: Float[Array, "entries *batch"], vector: Float[Array, "d *batch"]
 ) -> Float[Array, "d *batch"]:
     """`A x` for packed symmetric A."""
-    first, *others = entry_index(vector.shape[0])
-    product = packed[first] * vector[0]
-    for j, column in enumerate(others, start=1):
-        product = product + packed[column] * vector[j]
+    columns = unpack(packed)
+    product = columns[0] * vector[0]
+    for column, coordinate in zip(columns[1:], vector[1:], strict=True):
+        product = product + column * coordinate
     return product
 
 

@@ -135,13 +135,40 @@ def _traced(program: Program, static: Hashable, root: Array, run: Array, params:
     return program(static, root, run, params)
 
 
-def layout_of(job: Job, root: Array, device: Any) -> Layout:
-    """The layout of what a job's tiles give; traces its program."""
+def call(job: Job, span: range, root: Array, params: Any, device: Any) -> Joined:
+    """Consecutive tiles of a job on a device, where `root` and `params` are; leaves of `_tiles`."""
+    with jax.default_device(device):
+        return compiled(device.platform, job.written_out)(
+            *_arguments(job, span, root, params, device)
+        )
+
+
+def prepare(job: Job, root: Array, params: Any, device: Any) -> Layout:
+    """The layout of what a job's tiles give; leaves the compiler's part alone to the first call."""
     run = jax.ShapeDtypeStruct((job.width,), jnp.uint32)
     # Threads trace no faster together; one after another, the first can go on to be compiled. What
     # is traced for a device is known for that device. A program may itself simulate.
     with _TRACING, jax.default_device(device):
-        return Layout(_traced.eval_shape(job.program, job.static, root, run, job.params))
+        arguments = _arguments(job, range(1), root, params, device)
+        compiled(device.platform, job.written_out).lower(*arguments)
+        return Layout(_traced.eval_shape(job.program, job.static, root, run, params))
 
 
 _TRACING = RLock()
+
+
+def _arguments(job: Job, span: range, root: Array, params: Any, device: Any) -> tuple[Any, ...]:
+    numbers = span.start, len(span), job.runs
+    batch = most_tiles(job, device.platform)
+    return job.program, job.static, job.width, batch, root, *map(np.uint32, numbers), params
+
+
+def most_tiles(job: Job, platform: str) -> int:
+    """Tiles of a job in a call, at most."""
+    # A call costs a CPU a fraction of a millisecond. For much straight code, that is less than the
+    # second by which a loop around it delays the compiler.
+    return MOST_TILES if platform == "cpu" and not job.written_out else 1
+
+
+MOST_TILES = 8
+"""Tiles that may go into a call."""

@@ -23,10 +23,10 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from jaxbandit import keys, moments
+from jaxbandit import keys, moments, tile_programs
 from jaxbandit.checks import InputError, check_count
 from jaxbandit.summaries import Joined, Layout, TileSummary
-from jaxbandit.tile_programs import Job, Program, compile_kind, compiled, layout_of
+from jaxbandit.tile_programs import MOST_TILES, Job, Program, compile_kind, most_tiles
 
 Progress = Callable[[int, int], None]
 """Called with (runs done, runs asked) each time a tile is merged."""
@@ -151,19 +151,9 @@ def _play(
 
     def play(job: Job, span: range, params: Any, place: int) -> list[Joined]:
         # Settings in a context hold for their thread alone.
-        with jax.enable_x64(x64), jax.default_device(devices[place]):
+        with jax.enable_x64(x64):
             started = time.perf_counter()
-            joined = compiled(platform, job.written_out)(
-                job.program,
-                job.static,
-                job.width,
-                most_tiles(job, platform),
-                roots[place],
-                np.uint32(span.start),
-                np.uint32(len(span)),
-                np.uint32(job.runs),
-                params,
-            )
+            joined = tile_programs.call(job, span, roots[place], params, devices[place])
             leaves, structure = jax.tree.flatten(joined)
             # Copies, for no tile to hold on to what is empty.
             each = zip(*(np.asarray(leaf)[: len(span)].copy() for leaf in leaves), strict=True)
@@ -186,7 +176,9 @@ def _play(
             layout = _LAYOUTS.get(kind)
             if workers == 1 or layout is None:
                 # The first tile compiles; threads that start together would each compile.
-                layout = layout or layout_of(job, root, devices[place])
+                layout = layout or tile_programs.prepare(
+                    job, roots[place], placed[place], devices[place]
+                )
                 future: Future[list[Joined]] = Future()
                 future.set_result(play(job, span, placed[place], place))
                 _LAYOUTS[kind] = layout
@@ -224,7 +216,7 @@ def _spans(
     at about the same time."""
     work = iter(work)
     shares = 4 * workers
-    ahead = deque(islice(work, shares * _MOST_TILES))
+    ahead = deque(islice(work, shares * MOST_TILES))
     while ahead:
         job, first = ahead[0]
         most = max(1, min(len(ahead) // shares, pace.most(job)))
@@ -236,14 +228,6 @@ def _spans(
         yield job, span
 
 
-def most_tiles(job: Job, platform: str) -> int:
-    """Tiles of a job in a call, at most."""
-    # A call costs a CPU a fraction of a millisecond. For much straight code, that is less than the
-    # second by which a loop around it delays the compiler.
-    return _MOST_TILES if platform == "cpu" and not job.written_out else 1
-
-
-_MOST_TILES = 8
 _CALL_SECONDS = 0.05
 """No more tiles are put in a call than take so long: who interrupts waits for it."""
 

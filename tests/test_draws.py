@@ -42,6 +42,15 @@ def test_keys_of_runs_purposes_and_blocks_differ():
     assert len(seen) == 50 + 50 * len(Purpose)
 
 
+def test_keys_of_several_purposes_are_those_of_each():
+    root = jax.random.key(5)
+    purposes = Purpose.LOG_NOISE, Purpose.INSTANCE
+    together = keys.purpose_keys(root, purposes, 3)
+    for key, purpose in zip(together, purposes, strict=True):
+        alone = keys.purpose_key(root, purpose, 3)
+        np.testing.assert_array_equal(jax.random.key_data(key), jax.random.key_data(alone))
+
+
 @pytest.mark.parametrize("size", [0, 1, 7, 8])
 def test_bits_are_both_words_of_the_hash(size):
     key = jax.random.key(3)

@@ -258,8 +258,8 @@ def _oracle_posteriors(
 
 @jax.jit
 def _flat_posteriors(model: HierarchicalGaussian, stats: TaskStatistics) -> Gaussian:
-    order, factor = coordinates.graded_factor(model.hyper_cov + model.task_cov)
-    return _own_posteriors(factor[jnp.argsort(order)], model, stats)
+    factor = coordinates.graded_factor(model.hyper_cov + model.task_cov)
+    return _own_posteriors(factor, model, stats)
 
 
 @jax.jit

@@ -18,9 +18,9 @@ from jax import Array, lax
 from jax.typing import ArrayLike
 from jaxtyping import Float
 
-from jaxbandit import linalg, packed, tile_programs, tiles
+from jaxbandit import linalg, tile_programs, tiles
 from jaxbandit.checks import InputError, check_count
-from jaxbandit.keys import Purpose, purpose_key, run_key
+from jaxbandit.keys import Purpose, purpose_keys, run_key
 from jaxbandit.moments import Moments
 from jaxbandit.offpolicy.design import Instance, OffPolicyDesign, check_design, draw_log
 from jaxbandit.offpolicy.model import BanditLog, Gaussian, TaskStatistics
@@ -187,11 +187,10 @@ def _program(static: Any, root: Array, runs: Array, design: OffPolicyDesign) -> 
 
 def _draw(key: Array, design: OffPolicyDesign, records: int, spare: int) -> _Run:
     """One run; its log is followed by `spare` empty records."""
-    instance = design.draw_instance(purpose_key(key, Purpose.INSTANCE), design)
+    instance_key, context_key = purpose_keys(key, (Purpose.INSTANCE, Purpose.CONTEXTS))
+    instance = design.draw_instance(instance_key, design)
     log = draw_log(key, design, instance, records)
-    contexts = design.draw_features(
-        purpose_key(key, Purpose.CONTEXTS), design, (design.actions, design.contexts)
-    )
+    contexts = design.draw_features(context_key, design, (design.actions, design.contexts))
     return _Run(
         instance,
         jax.tree.map(lambda x: jnp.pad(x, [(0, spare)] + [(0, 0)] * (x.ndim - 1)), log),
@@ -224,22 +223,18 @@ def _evaluate(
 
 def dense_statistics(log: BanditLog, listed: Array, tasks: int) -> TaskStatistics:
     """Statistics of the listed records as one product: for short logs, and free of scatters."""
-    rows, columns = np.tril_indices(log.feature.shape[1])
-    feature = log.feature.T
-    sums = linalg.matmul(
-        jnp.stack(
-            [feature[i] * feature[j] for i, j in zip(rows, columns, strict=True)]
-            + [coordinate * log.reward for coordinate in feature]
-            + [log.reward**2, jnp.ones_like(log.reward)]
-        ),
-        ((log.task[:, None] == jnp.arange(tasks)) & listed[:, None]).astype(feature.dtype),
-    )
-    entries = len(rows)
+    d = log.feature.shape[1]
+    columns = jnp.vstack([log.feature.T, log.reward, jnp.ones_like(log.reward)])
+    # All products of two columns, where half are needed: one operation rather than many.
+    products = (columns[:, None] * columns).reshape(-1, len(log.reward))
+    member = (log.task[:, None] == jnp.arange(tasks)) & listed[:, None]
+    sums = linalg.matmul(products, member.astype(products.dtype)).reshape(d + 2, d + 2, tasks)
+    row, column = np.indices((d, d))
     return TaskStatistics(
-        gram=jnp.moveaxis(packed.unpack(sums[:entries]), -1, 0),
-        moment=sums[entries:-2].T,
-        square=sums[-2],
-        count=sums[-1].astype(jnp.int32),
+        gram=jnp.moveaxis(sums[np.maximum(row, column), np.minimum(row, column)], -1, 0),
+        moment=sums[d, :d].T,
+        square=sums[d, d],
+        count=sums[d + 1, d + 1].astype(jnp.int32),
     )
 
 
@@ -252,18 +247,19 @@ def _pessimistic_loss(
     """Mean over contexts of the best action's reward less the pessimistic one's, for each task."""
     mean, cov, parameter = gaussian.mean[:, None], gaussian.cov[:, None], parameter[:, None]
 
-    def judge(action: int) -> tuple[Array, Array]:
-        feature = jnp.moveaxis(contexts[:, action], 0, -1)[None]
+    @jax.jit  # Traced once, for all actions.
+    def judge(action: Float[Array, "features contexts"]) -> tuple[Array, Array]:
+        feature = action.T[None]
         variance = linalg.quadratic_form(cov, feature)
         bound = linalg.inner(feature, mean) - alpha * jnp.sqrt(jnp.maximum(variance, 0))
         return linalg.inner(feature, parameter), bound
 
     # One comparison an action: the compiler keeps all of it in registers, and ties go to the first.
     # Rewards are computed here each time; to read them from memory would take longer.
-    taken, highest = judge(0)
+    taken, highest = judge(contexts[:, 0])
     best = taken
     for action in range(1, contexts.shape[1]):
-        reward, bound = judge(action)
+        reward, bound = judge(contexts[:, action])
         taken = jnp.where(bound > highest, reward, taken)
         highest = jnp.maximum(bound, highest)
         best = jnp.maximum(reward, best)

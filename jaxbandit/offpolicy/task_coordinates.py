@@ -85,23 +85,37 @@ class Block(NamedTuple):
 
 def basis(model: HierarchicalGaussian) -> Basis:
     """The task coordinates of a model."""
-    order, factor = graded_factor(model.task_cov)
-    hyper = lax.linalg.triangular_solve(
-        factor, linalg.psd_factor(model.hyper_cov[order][:, order]), left_side=True, lower=True
-    )
-    return Basis(factor[jnp.argsort(order)], hyper)
+    order, rank = _variance_order(model.task_cov)
+    factor = _cholesky(model.task_cov, order)
+    root = linalg.psd_factor(model.hyper_cov[order[:, None], order])
+    hyper = lax.linalg.triangular_solve(factor, root, left_side=True, lower=True)
+    return Basis(factor[rank], hyper)
 
 
-def graded_factor(cov: Array) -> tuple[Array, Array]:
-    """Features by descending variance, and the Cholesky factor of `cov` in that order.
+def graded_factor(cov: Array) -> Array:
+    """F with `F F' = cov`: the Cholesky factor of the features by descending variance.
 
     Large variances first, the columns of the factor fall off with the variances, and so do the rows
     of A; in another order all columns are as long as the longest, and the digits of features with a
     small variance drown in those with a large one.
     """
-    order = jnp.argsort(-jnp.diagonal(cov), stable=True)
+    order, rank = _variance_order(cov)
+    return _cholesky(cov, order)[rank]
+
+
+def _variance_order(cov: Array) -> tuple[Array, Array]:
+    """Features by descending variance, and each feature's place among them."""
+    # Counted rather than sorted: one comparison of all pairs compiles to far less than a sort.
+    variance, index = jnp.diagonal(cov), np.arange(len(cov))
+    before = variance[:, None] > variance
+    before |= (variance[:, None] == variance) & (index[:, None] < index)
+    rank = jnp.sum(before, axis=0)
+    return jnp.sum((rank == index[:, None]) * index, axis=1), rank
+
+
+def _cholesky(cov: Array, order: Array) -> Array:
     # One matrix for all tasks: the library's factorisation compiles to a single call.
-    return order, jnp.linalg.cholesky(cov[order][:, order], symmetrize_input=False)
+    return jnp.linalg.cholesky(cov[order[:, None], order], symmetrize_input=False)
 
 
 def information(

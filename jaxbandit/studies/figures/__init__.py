@@ -83,7 +83,7 @@ class Entry(NamedTuple):
 
 REGISTRY = {
     "hieropo-fig2": Entry("hieropo", "figure2"),
-    "hieropo-fig3": Entry("hieropo", "figure3", needs_data=True),
+    "hieropo-fig3": Entry("hieropo_movielens", "figure3", needs_data=True),
     "fit-consistency": Entry("fit_consistency", "figure"),
     "movielens-ratings": Entry("movielens_ratings", "held_out_ratings", needs_data=True),
     "oto-fig1": Entry("oto_bounds", "figure1"),

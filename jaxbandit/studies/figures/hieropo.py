@@ -1,41 +1,37 @@
-"""Figures of Hong et al. 2023, "Multi-Task Off-Policy Learning from Bandit Feedback"."""
+"""Figure 2 of Hong et al. 2023, "Multi-Task Off-Policy Learning from Bandit Feedback"."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from importlib import import_module
+from types import ModuleType
 from typing import Any
 
 import jax
 import numpy as np
 import polars as pl
 
-from jaxbandit.datasets.factorization import factorize
-from jaxbandit.datasets.movie_tasks import movie_design
-from jaxbandit.datasets.movielens import fetch_movielens, load_movielens
 from jaxbandit.offpolicy.design import synthetic_design
 from jaxbandit.offpolicy.simulate import OffPolicyResult, simulate_offpolicy
-from jaxbandit.studies import plots
 from jaxbandit.studies.figures import FigureResult, Reporter, Settings
 from jaxbandit.studies.findings import verdict
 
-# The paper's: 30 and 10.
-FIGURE2_RUNS = 1000
-FIGURE3_RUNS = 100
+# The paper's: 30.
+RUNS = 1000
 
-FIGURE2_RECORDS = (100, 200, 300, 400, 500, 600, 700, 800, 900, 1000)
-FIGURE2_PANELS = {0.5: "left", 1.0: "middle"}  # by hyper_std
-FIGURE2_TASKS = (5, 10, 20, 30, 40, 50)
+RECORDS = (100, 200, 300, 400, 500, 600, 700, 800, 900, 1000)
+PANELS = {0.5: "left", 1.0: "middle"}  # by hyper_std
+TASKS = (5, 10, 20, 30, 40, 50)
 # The right panel's hyper-prior, which the paper does not name: sharing helps most with this one.
-FIGURE2_RIGHT_STD = 1.0
-FIGURE3_RECORDS = (100, 200, 500, 1000, 2000, 5000)
+RIGHT_STD = 1.0
 
 ALGORITHMS = ("HierOPO", "FlatOPO", "OracleOPO")
 
 
 def figure2(settings: Settings, reporter: Reporter) -> FigureResult:
     """Synthetic multi-task bandit: suboptimality against records (two panels) and against tasks."""
-    runs = FIGURE2_RUNS if settings.runs is None else settings.runs
+    runs = RUNS if settings.runs is None else settings.runs
     key = jax.random.key(settings.seed)
 
     def panel(hyper_std: float) -> OffPolicyResult:
@@ -43,81 +39,48 @@ def figure2(settings: Settings, reporter: Reporter) -> FigureResult:
             key,
             synthetic_design(hyper_std=hyper_std),
             runs=runs,
-            records=FIGURE2_RECORDS,
-            progress=reporter.progress(f"{FIGURE2_PANELS[hyper_std]} panel"),
+            records=RECORDS,
+            progress=reporter.progress(f"{PANELS[hyper_std]} panel"),
         )
 
     def right(tasks: int) -> OffPolicyResult:
         return simulate_offpolicy(
             key,
-            synthetic_design(
-                hyper_std=FIGURE2_RIGHT_STD, tasks=tasks, max_tasks=max(FIGURE2_TASKS)
-            ),
+            synthetic_design(hyper_std=RIGHT_STD, tasks=tasks, max_tasks=max(TASKS)),
             runs=runs,
             records=(500,),
             progress=reporter.progress(f"right panel, {tasks} tasks"),
         )
 
+    def left_and_middle() -> tuple[dict[float, OffPolicyResult], ModuleType]:
+        curves = {std: panel(std) for std in PANELS}
+        # Loading takes half a second, in which the other program is still being compiled.
+        return curves, import_module("jaxbandit.studies.plots")
+
     # Two programs, each of which takes seconds to compile: at the same time.
     with ThreadPoolExecutor() as pool:
-        panels = pool.submit(lambda: {std: panel(std) for std in FIGURE2_PANELS})
-        results = {f"right {tasks}": right(tasks) for tasks in FIGURE2_TASKS}
-        curves = panels.result()
+        panels = pool.submit(left_and_middle)
+        results = {f"right {tasks}": right(tasks) for tasks in TASKS}
+        curves, plots = panels.result()
 
     rows: list[dict[str, Any]] = []
     for hyper_std, result in curves.items():
-        results[FIGURE2_PANELS[hyper_std]] = result
-        rows += _rows(result, panel=FIGURE2_PANELS[hyper_std], hyper_std=hyper_std, tasks=10)
-    for tasks in FIGURE2_TASKS:
-        fixed = {"panel": "right", "hyper_std": FIGURE2_RIGHT_STD, "tasks": tasks}
-        rows += _rows(results[f"right {tasks}"], **fixed)
+        results[PANELS[hyper_std]] = result
+        fixed = {"panel": PANELS[hyper_std], "hyper_std": hyper_std, "tasks": 10}
+        rows += suboptimality_rows(result, **fixed)
+    for tasks in TASKS:
+        fixed = {"panel": "right", "hyper_std": RIGHT_STD, "tasks": tasks}
+        rows += suboptimality_rows(results[f"right {tasks}"], **fixed)
     columns = ["panel", "hyper_std", "tasks", "records", "policy"]
-    table = pl.DataFrame(rows).select([*columns, *_MEASURES])
-    return FigureResult(table, plots.hieropo_figure2(table), _figure2_findings(results), {})
+    table = pl.DataFrame(rows).select([*columns, *MEASURES])
+    return FigureResult(table, plots.hieropo_figure2(table), _findings(results), {})
 
 
-def figure3(settings: Settings, reporter: Reporter) -> FigureResult:
-    """Multi-user recommendation on MovieLens: suboptimality against records."""
-    runs = FIGURE3_RUNS if settings.runs is None else settings.runs
-    path = settings.movielens or fetch_movielens(notify=reporter.notify)
-    ratings = load_movielens(path)
-    reporter.notify(
-        f"{len(ratings.rating):,} ratings of {len(ratings.movie_ids):,} movies by "
-        f"{len(ratings.user_ids):,} users; completing the matrix at rank {settings.rank}"
-    )
-    factors = factorize(ratings, rank=settings.rank, seed=settings.seed)
-    reporter.notify(
-        f"held-out error {float(factors.held_out_rmse):.3f}, "
-        f"noise of a rating {float(factors.noise_std):.3f} (paper, on ML-1M: 0.759)"
-    )
-    design = movie_design(
-        factors, clusters=settings.clusters, tasks=settings.tasks, seed=settings.seed
-    )
-    result = simulate_offpolicy(
-        jax.random.key(settings.seed),
-        design,
-        runs=runs,
-        records=FIGURE3_RECORDS,
-        progress=reporter.progress("learning curves"),
-    )
-    table = pl.DataFrame(_rows(result)).select("records", "policy", *_MEASURES)
-    facts = {
-        "ratings": len(ratings.rating),
-        "users": len(ratings.user_ids),
-        "movies": len(ratings.movie_ids),
-        "held_out_rmse": float(factors.held_out_rmse),
-        "noise_std": float(factors.noise_std),
-        "cluster_users": len(design.arrays.user),
-        "tasks": settings.tasks,
-    }
-    findings = _figure3_findings(result, settings.tasks)
-    return FigureResult(table, plots.hieropo_figure3(table), findings, facts)
+MEASURES = ["suboptimality_mean", "suboptimality_sem", "runs"]
 
 
-_MEASURES = ["suboptimality_mean", "suboptimality_sem", "runs"]
-
-
-def _rows(result: OffPolicyResult, **fixed: Any) -> Iterator[dict[str, Any]]:
+def suboptimality_rows(result: OffPolicyResult, **fixed: Any) -> Iterator[dict[str, Any]]:
+    """Rows of a table: for each policy and number of records, `MEASURES` beside fixed columns."""
     for policy in ALGORITHMS:
         moments = result.suboptimality[policy]
         for index, records in enumerate(result.records):
@@ -130,7 +93,7 @@ def _rows(result: OffPolicyResult, **fixed: Any) -> Iterator[dict[str, Any]]:
             }
 
 
-def _figure2_findings(results: dict[str, OffPolicyResult]) -> list[str]:
+def _findings(results: dict[str, OffPolicyResult]) -> list[str]:
     findings = []
     for panel in ("left", "middle"):
         findings += [f"{panel} panel: {line}" for line in _curve_findings(results[panel])]
@@ -141,12 +104,12 @@ def _figure2_findings(results: dict[str, OffPolicyResult]) -> list[str]:
             bool(np.all(gaps["middle"] > gaps["left"])),
         )
     )
-    few, many = (results[f"right {m}"] for m in (FIGURE2_TASKS[0], FIGURE2_TASKS[-1]))
+    few, many = (results[f"right {m}"] for m in (TASKS[0], TASKS[-1]))
     wide, narrow = (r.paired("FlatOPO", "HierOPO").mean[0] for r in (many, few))
     findings.append(
         verdict(
-            f"with 500 records the gap to FlatOPO is wider at {FIGURE2_TASKS[-1]} tasks "
-            f"({wide:.4f}) than at {FIGURE2_TASKS[0]} ({narrow:.4f})",
+            f"with 500 records the gap to FlatOPO is wider at {TASKS[-1]} tasks "
+            f"({wide:.4f}) than at {TASKS[0]} ({narrow:.4f})",
             bool(wide > narrow),
         )
     )
@@ -175,27 +138,3 @@ def _curve_findings(result: OffPolicyResult) -> list[str]:
             bool(np.argmax(flat.mean) < len(flat.mean) / 2),
         ),
     ]
-
-
-def _figure3_findings(result: OffPolicyResult, tasks: int) -> list[str]:
-    """The paper's statements, from five records a task on, and what happens before."""
-    flat, oracle = result.paired("FlatOPO", "HierOPO"), result.paired("HierOPO", "OracleOPO")
-    some = result.records >= 5 * tasks
-    findings = [
-        verdict(
-            "HierOPO is below FlatOPO by more than two standard errors from five records a task on",
-            bool(np.all((flat.mean > 2 * flat.sem)[some])),
-        ),
-        verdict(
-            "HierOPO is closer to OracleOPO than to FlatOPO from five records a task on",
-            bool(np.all((np.abs(oracle.mean) < np.abs(flat.mean))[some])),
-        ),
-    ]
-    for index in np.flatnonzero(~some):
-        findings.append(
-            f"seen: with {result.records[index] / tasks:g} records a task HierOPO is "
-            f"{abs(flat.mean[index]):.4f} ± {flat.sem[index]:.4f} "
-            f"{'below' if flat.mean[index] > 0 else 'above'} FlatOPO; the hyper-prior, fitted to "
-            "cluster centres, is only roughly right for this cluster"
-        )
-    return findings
