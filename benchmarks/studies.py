@@ -49,26 +49,26 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as folder:
             run.run_study(run.plan(study, source), Path(folder) / "store")
 
-    best: dict[str, tuple[float, float]] = {}
+    took: dict[str, list[tuple[float, float]]] = {"bare simulator": [], "study": []}
     for _ in range(options.repeats):
         for name, call in (("bare simulator", bare), ("study", swept)):
             with _timing() as (writing, merging):
-                took = _seconds(call)
-            best[name] = min(best.get(name, took), took)
+                took[name].append(_seconds(call))
     rounds = study.cells * study.runs * study.longest
     print(
         f"\n{study.cells} cells, {rounds:.3g} rounds, {programs._cache_size() - before} program(s)"
+        f"; means of {options.repeats}, in turn"
     )
-    for name, (wall, work) in best.items():
-        over = [
-            now / then - 1 for now, then in zip((wall, work), best["bare simulator"], strict=True)
-        ]
-        more = f"   {over[0]:+.1%} wall, {over[1]:+.1%} processor" if name == "study" else ""
-        print(f"  {name:<16}{wall:8.1f} s wall {work:8.1f} s processor{more}")
-    wall = best["study"][0]
-    print(
-        f"  of the study: storing blocks {writing[0] / wall:.2%}, merging {merging[0] / wall:.2%}"
-    )
+    for name, times in took.items():
+        wall, work = np.mean(times, axis=0)
+        print(f"  {name:<16}{wall:8.1f} s wall {work:8.1f} s processor")
+    over = np.divide(took["study"], took["bare simulator"]) - 1
+    error = np.std(over, axis=0, ddof=1) / np.sqrt(len(over)) if len(over) > 1 else [np.nan] * 2
+    for name, mean, sem in zip(("wall", "processor"), np.mean(over, axis=0), error, strict=True):
+        print(f"  the study takes {mean:+.1%} +- {sem:.1%} of {name} time")
+    wall = took["study"][-1][0]
+    parts = f"storing blocks {writing[0] / wall:.2%}, merging {merging[0] / wall:.2%}"
+    print(f"  of the last study: {parts}")
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     print(f"  peak memory of this process: {peak:,.0f} MB")
 
@@ -111,13 +111,14 @@ def _timing() -> Iterator[tuple[list[float], list[float]]]:
 
         return wrapped
 
-    originals = blocks.write_block, result.write_result
-    store.write_block = timed(originals[0], writing)
-    run.write_result = timed(originals[1], merging)
+    write, writer = blocks.write_block, result.ResultWriter
+    follow, finish = writer.follow, writer.finish
+    store.write_block = timed(write, writing)
+    writer.follow, writer.finish = timed(follow, merging), timed(finish, merging)
     try:
         yield writing, merging
     finally:
-        store.write_block, run.write_result = originals
+        store.write_block, writer.follow, writer.finish = write, follow, finish
 
 
 def _seconds(call: Callable[[], None]) -> tuple[float, float]:

@@ -27,24 +27,13 @@ class TileOutput(NamedTuple):
     """Pytree whose leaves are returned run by run."""
 
 
-class TileSummary(NamedTuple):
-    """A tile on the host."""
-
-    averaged: Any
-    """The program's `averaged`, each leaf a `Moments` over the finite runs."""
-    kept: Any
-    """The program's `kept`, leaves [width, ...]: padding included."""
-    finite: Any
-    """[width], whether all numbers of a run are finite."""
-
-
 class Joined(NamedTuple):
-    """A tile, its quantities joined."""
+    """A tile, its quantities joined; a `Layout` parts them."""
 
     moments: Moments
-    """Over the finite runs; mean and deviation [entries]."""
+    """Of `averaged`, over the finite runs; mean and deviation [entries]."""
     kept: list[Any]
-    """Leaves of the program's `kept`."""
+    """Leaves of the program's `kept`, [width, ...]: padding included."""
     finite: Any
     """[width], whether all numbers of a run are finite."""
 
@@ -87,13 +76,15 @@ class Layout:
         ]
 
     def averaged(self, whole: Moments) -> Any:
-        """Joined moments as the program's `averaged` has them."""
+        """Joined moments, [..., entries], as the program's `averaged` has them, each leaf a
+        `Moments`."""
+        more = whole.mean.shape[:-1]
         parts = [
             # The index makes numbers of arrays without axes.
             Moments(
                 whole.count,
-                whole.mean[place].reshape(shape)[()],
-                whole.deviation[place].reshape(shape)[()],
+                whole.mean[..., place].reshape(more + shape)[()],
+                whole.deviation[..., place].reshape(more + shape)[()],
             )
             for place, shape in zip(self.places, self.shapes, strict=True)
         ]

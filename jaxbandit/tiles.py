@@ -25,7 +25,7 @@ from jax import Array
 
 from jaxbandit import keys, moments, tile_programs
 from jaxbandit.checks import InputError, check_count
-from jaxbandit.summaries import Joined, Layout, TileSummary
+from jaxbandit.summaries import Joined, Layout
 from jaxbandit.tile_programs import MOST_TILES, Job, Program, compile_kind, most_tiles
 
 Progress = Callable[[int, int], None]
@@ -81,7 +81,7 @@ def run_tiles(
     non_finite: list[np.ndarray] = []
     found: Any = None
     done = 0
-    for layout, tile in _play(key, work, threads, devices):
+    for layout, tile in play_tiles(key, work, threads=threads, devices=devices):
         found = layout
         used = min(width, runs - done)
         merged = moments.merge(merged, tile.moments)
@@ -109,11 +109,11 @@ def play_tiles(
     *,
     threads: int | None = None,
     devices: list[Any] | None = None,
-) -> Iterator[TileSummary]:
-    """Summaries of tiles on the host, in the order asked for.
+) -> Iterator[tuple[Layout, Joined]]:
+    """Tiles on the host, in the order asked for, each with how to part its quantities.
 
-    What a tile gives depends on the key, its job and its index alone: summaries of a job's tiles,
-    merged in order, are what `run_tiles` gives, whoever computed them. At most two calls a worker,
+    What a tile gives depends on the key, its job and its index alone: the moments of a job's tiles,
+    merged in order, are what `run_tiles` gives, whoever computed them. At most four calls a worker,
     of at most eight tiles each, wait to be taken.
 
     Args:
@@ -126,17 +126,6 @@ def play_tiles(
     Raises:
         InputError: `key` is not a PRNG key, or `threads` not a positive integer.
     """
-    for layout, tile in _play(key, work, threads, devices):
-        yield TileSummary(layout.averaged(tile.moments), layout.kept(tile.kept), tile.finite)
-
-
-def _play(
-    key: Array,
-    work: Iterable[tuple[Job, int]],
-    threads: int | None,
-    devices: list[Any] | None,
-) -> Iterator[tuple[Layout, Joined]]:
-    """As `play_tiles`, the quantities of a tile joined."""
     root = keys.root_key(key)
     devices = jax.local_devices() if devices is None else devices
     platform = devices[0].platform
@@ -164,7 +153,7 @@ def _play(
     kind: Hashable = None
     placed: dict[int, Any] = {}
     waiting: deque[tuple[Layout, Future[list[Joined]]]] = deque()
-    most_waiting = 2 * workers if workers > 1 else 0
+    most_waiting = WAITING_CALLS * workers if workers > 1 else 0
     pool = ThreadPoolExecutor(workers)
     try:
         for number, (job, span) in enumerate(_spans(work, pace, workers)):
@@ -227,6 +216,9 @@ def _spans(
         ahead.extend(islice(work, len(span)))
         yield job, span
 
+
+WAITING_CALLS = 4
+"""Calls a worker that may wait to be taken: workers play on while who takes them writes a file."""
 
 _CALL_SECONDS = 0.05
 """No more tiles are put in a call than take so long: who interrupts waits for it."""

@@ -82,10 +82,11 @@ def test_tiles_come_in_the_order_asked_for_whatever_shares_a_call(pieces, thread
     )
     kept = run(55 * WIDTH).kept
     count = 0
-    for (which, index), tile in zip(work, played, strict=True):
+    for (which, index), (layout, tile) in zip(work, played, strict=True):
         expected = kept[index * WIDTH : (index + 1) * WIDTH] * (which + 1)
-        np.testing.assert_array_equal(tile.kept, expected)
-        assert tile.averaged["value"].count == np.clip(800 - index * WIDTH, 0, WIDTH)
+        np.testing.assert_array_equal(layout.kept(tile.kept), expected)
+        averaged = layout.averaged(tile.moments)
+        assert averaged["value"].count == np.clip(800 - index * WIDTH, 0, WIDTH)
         count += 1
     assert count == len(work)
 
@@ -146,9 +147,10 @@ def test_threads_compute_in_the_precision_of_the_caller(x64):
 
 
 def test_a_tile_holds_on_to_no_other():
-    for tile in tiles.play_tiles(jax.random.key(3), [(job(80), 0)], threads=1):
-        base = tile.kept if tile.kept.base is None else tile.kept.base
-        assert base.nbytes == tile.kept.nbytes
+    for layout, tile in tiles.play_tiles(jax.random.key(3), [(job(80), 0)], threads=1):
+        kept = layout.kept(tile.kept)
+        base = kept if kept.base is None else kept.base
+        assert base.nbytes == kept.nbytes
 
 
 def test_non_finite_runs_are_named_and_left_out():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import jax
@@ -177,15 +177,15 @@ def prepare(
     )
     cells = _check_cells(policies, environment, count, rounds)
     functions = []
+    problems = list(_problems(world, in_cells, cells))
     for name, policy in policies.items():
         item = policy.item if isinstance(policy, Grid) else policy
-        check_policy(name, _policy(policy, 0), _problem(world, in_cells, 0))
+        check_policy(name, _policy(policy, 0), problems[0])
         if item.check is not no_check:
-            # A slice of an array on a device costs a hundred of one on the host.
-            params, known = jax.tree.map(np.asarray, (item.params, world))
+            params = jax.tree.map(np.asarray, item.params)
             for index in range(1, cells):
                 own = cell(params, index) if isinstance(policy, Grid) else params
-                check_params(name, item._replace(params=own), _problem(known, in_cells, index))
+                check_params(name, item._replace(params=own), problems[index])
         functions.append((name, item._replace(params=None), isinstance(policy, Grid)))
     static = program.Static(
         functions=tuple(functions),
@@ -235,9 +235,17 @@ def _policy(policy: Policy | Grid, index: int) -> Policy:
     return policy.item._replace(params=cell(policy.item.params, index))
 
 
-def _problem(world: program.World, in_cells: program.InCells, index: int) -> Problem:
-    """The problem of a cell, of a world on the device or on the host."""
+def _problems(world: program.World, in_cells: program.InCells, cells: int) -> Iterator[Problem]:
+    """The problem of each cell; where cells have the same, one object."""
+    # A slice of an array on a device costs a hundred of one on the host, and to put one there
+    # more than to check a policy's parameters.
     total = 0 * world.count if world.total is None else world.total
-    count, total = (x[index] if in_cells.offline else x for x in (world.count, total))
-    horizon = world.horizon[index] if in_cells.horizon else world.horizon
-    return Problem(*map(jnp.asarray, (count, total, horizon)))
+    known = [np.asarray(x) for x in (world.count, total, world.horizon)]
+    in_cell = in_cells.offline, in_cells.offline, in_cells.horizon
+    made: dict[bytes, Problem] = {}
+    for index in range(cells):
+        own = [x[index] if there else x for x, there in zip(known, in_cell, strict=True)]
+        key = b"".join(x.tobytes() for x in own)
+        if key not in made:
+            made[key] = Problem(*map(jnp.asarray, own))
+        yield made[key]

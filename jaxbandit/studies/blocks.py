@@ -42,8 +42,9 @@ def write_block(path: Path, arrays: Mapping[str, np.ndarray], provenance: Any) -
     np.savez(buffer, **everything)
     with zipfile.ZipFile(buffer, "a") as archive:
         archive.comment = b"0" * _DIGEST
-    body = buffer.getvalue()[:-_DIGEST]
-    write_whole(path, body + hashlib.sha256(body).hexdigest().encode())
+    data = buffer.getbuffer()
+    data[-_DIGEST:] = hashlib.sha256(data[:-_DIGEST]).hexdigest().encode()
+    write_whole(path, data)
 
 
 def read_block(path: Path) -> tuple[Arrays, Any]:
@@ -62,7 +63,7 @@ def read_block(path: Path) -> tuple[Arrays, Any]:
     return arrays, json.loads(arrays.pop(_PROVENANCE).tobytes())
 
 
-def write_whole(path: Path, data: bytes, *, replace: bool = True) -> None:
+def write_whole(path: Path, data: bytes | memoryview, *, replace: bool = True) -> None:
     """Write a file that appears whole or not at all, and is on the disk when this returns.
 
     Args:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -16,10 +16,13 @@ from jaxbandit.studies.cells import Cell
 from jaxbandit.studies.layout import Block
 from jaxbandit.studies.spec import Study
 from jaxbandit.studies.store import pairs
-from jaxbandit.summaries import TileSummary
+from jaxbandit.summaries import Joined, Layout
 
 Advance = Callable[[int], None]
 """Called with the number of runs that a tile has brought."""
+
+_Place = tuple[int, int]
+"""Of a tile in a block's arrays."""
 
 
 def identity(study: Study, width: int) -> dict[str, Any]:
@@ -59,7 +62,7 @@ def compute(
         gathered = _Gathered(study, block)
         for cell in block.cells:
             for tile in range(block.first, block.last):
-                used = gathered.add(built[cell].job, cell, tile, next(played))
+                used = gathered.add(built[cell].job, cell, tile, *next(played))
                 if advance is not None:
                     advance(used)
         yield (
@@ -69,17 +72,20 @@ def compute(
         )
 
 
-def gather_tile(study: Study, block: Block, job: tile_programs.Job, summary: TileSummary) -> Arrays:
+def gather_tile(
+    study: Study, block: Block, job: tile_programs.Job, layout: Layout, tile: Joined
+) -> Arrays:
     """Arrays of a block of one tile of one cell."""
     gathered = _Gathered(study, block)
-    gathered.add(job, block.cells[0], block.first, summary)
+    gathered.add(job, block.cells[0], block.first, layout, tile)
     return gathered.arrays()
 
 
 class _Gathered:
-    """The arrays of a block, each tile's numbers, [n], written to their place as it comes.
+    """The arrays of a block, from its tiles.
 
-    What is done once for all tiles, at the end, would keep the threads waiting that play them.
+    Tiles of one layout are parted together, in the end: to part each would take Python as long as
+    a core takes to play some.
     """
 
     def __init__(self, study: Study, block: Block) -> None:
@@ -88,33 +94,32 @@ class _Gathered:
         self.shape = len(block.cells), block.last - block.first
         self.count = np.zeros(self.shape, np.int64)
         self.bad: list[tuple[int, int]] = []
+        self.joined: dict[Layout, list[tuple[_Place, Moments]]] = {}
         self.gathered: Arrays = {}
 
-    def add(self, job: tile_programs.Job, cell: int, tile: int, summary: TileSummary) -> int:
+    def add(
+        self, job: tile_programs.Job, cell: int, tile: int, layout: Layout, joined: Joined
+    ) -> int:
         """One tile; gives the runs it has brought."""
         first = tile * job.width
         used = min(job.width, job.runs - first)
-        finite = summary.finite[:used]
+        finite = joined.finite[:used]
         place = self.rows[cell], tile - self.block.first
         self.count[place] = np.count_nonzero(finite)
         self.bad += [(cell, first + int(run)) for run in np.flatnonzero(~finite)]
-        names = self.study.names
-        seen, differences = summary.averaged
-        for who, name in enumerate(names):
-            for key, value in _quantities(seen[name]):
-                self._put(key, value, place, who, len(names))
-        couples = pairs(names)
-        for which, pair in enumerate(couples):
-            self._put("difference", _difference(differences, pair), place, which, len(couples))
-        if self.study.outputs.finals and summary.kept:
-            for who, name in enumerate(names):
-                for key, value in summary.kept[name].items():
-                    self._write(f"final_{key}", value, place, who, len(names))
+        self.joined.setdefault(layout, []).append((place, joined.moments))
+        if self.study.outputs.finals and joined.kept:
+            kept = layout.kept(joined.kept)
+            for who, name in enumerate(self.study.names):
+                for key, value in kept[name].items():
+                    self._write(f"final_{key}", value, place, who, len(self.study.names))
         return used
 
     def arrays(self) -> Arrays:
         """All of them: `count` [cells, tiles], `<quantity>.mean` and `.deviation` [cells, tiles,
         policies or pairs, checkpoints or arms]; NaN where a cell has no such quantity."""
+        for layout, tiles_of in self.joined.items():
+            self._part(layout, *zip(*tiles_of, strict=True))
         return {
             "cells": np.array(self.block.cells, np.int64),
             "tiles": np.array([self.block.first, self.block.last], np.int64),
@@ -123,21 +128,34 @@ class _Gathered:
             **self.gathered,
         }
 
-    def _put(self, name: str, value: Moments, place: tuple[int, int], who: int, of: int) -> None:
+    def _part(self, layout: Layout, places: Sequence[_Place], each: Sequence[Moments]) -> None:
+        """The quantities of tiles, to their places."""
+        names, couples = self.study.names, pairs(self.study.names)
+        rows, columns = np.array(places).T
+        whole = Moments(*(np.stack(values) for values in zip(*each, strict=True)))
+        seen, differences = layout.averaged(whole)
+        for who, name in enumerate(names):
+            for key, value in _quantities(seen[name]):
+                self._put(key, value, (rows, columns), who, len(names))
+        for which, pair in enumerate(couples):
+            value = _difference(differences, pair)
+            self._put("difference", value, (rows, columns), which, len(couples))
+
+    def _put(self, name: str, value: Moments, place: Any, who: int, of: int) -> None:
         self._write(f"{name}.mean", value.mean, place, who, of)
         self._write(f"{name}.deviation", value.deviation, place, who, of)
 
-    def _write(
-        self, name: str, value: np.ndarray, place: tuple[int, int], who: int, of: int
-    ) -> None:
+    def _write(self, name: str, value: np.ndarray, place: Any, who: int, of: int) -> None:
+        """`value` is [n] at one place, [places, n] at several."""
         known = self.gathered.get(name)
-        if known is None or known.shape[-1] < value.shape[-1]:
+        length = value.shape[-1]
+        if known is None or known.shape[-1] < length:
             # A quantity not seen before, or a cell with more arms than those before it.
-            wider = np.full((*self.shape, of, *value.shape), np.nan, value.dtype)
+            wider = np.full((*self.shape, of, length), np.nan, value.dtype)
             if known is not None:
                 wider[..., : known.shape[-1]] = known
             self.gathered[name] = known = wider
-        known[(*place, who)][: len(value)] = value
+        known[(*place, who, slice(length))] = value
 
 
 def _quantities(seen: Any) -> Iterator[tuple[str, Moments]]:

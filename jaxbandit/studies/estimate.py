@@ -16,7 +16,7 @@ from jaxbandit.studies.compute import gather_tile
 from jaxbandit.studies.layout import Block
 from jaxbandit.studies.run import Plan
 from jaxbandit.studies.spec import Axis, Study
-from jaxbandit.summaries import TileSummary
+from jaxbandit.summaries import Joined, Layout
 
 # Rounds that a probe plays: a fraction of a second.
 _PROBE = 1e7
@@ -46,19 +46,19 @@ def lines(plan: Plan, threads: int | None = None) -> Iterator[str]:
         cell = plan.cells[members[0]]
         probe = cells.shortened(cell, _PROBE)
         first, _ = _timed(study, probe.job)
-        once, summary = _timed(study, probe.job)
+        once, tile = _timed(study, probe.job)
         compiling += max(0.0, first - once)
         work = sum(plan.cells[index].work for index in members)
         seconds += work / probe.work * once * cell.job.tiles
         block = Block(0, 0, 1, (members[0],))
-        size = sum(a.nbytes for a in gather_tile(study, block, cell.job, summary).values())
+        size = sum(a.nbytes for a in gather_tile(study, block, cell.job, *tile).values())
         stored += size * cell.job.tiles * len(members)
-        bytes_of_tile = sum(leaf.nbytes for leaf in jax.tree.leaves(summary))
+        bytes_of_tile = sum(leaf.nbytes for leaf in jax.tree.leaves(tile[1]))
         held = max(held, bytes_of_tile * tile_programs.most_tiles(cell.job, platform))
     # What this process holds now, calls that wait, and a block being gathered and written.
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     peak *= 1 if sys.platform == "darwin" else 1024
-    memory = peak + 3 * workers * held + 3 * _largest(plan, stored)
+    memory = peak + (1 + tiles.WAITING_CALLS) * workers * held + 3 * _largest(plan, stored)
     blocks = sum(
         len(list(layout.blocks(chunk, stage, [0])))
         for chunk in range(len(layout.chunks))
@@ -92,10 +92,10 @@ def _points(axis: Axis) -> str:
     return "; ".join(said)
 
 
-def _timed(study: Study, job: tile_programs.Job) -> tuple[float, TileSummary]:
+def _timed(study: Study, job: tile_programs.Job) -> tuple[float, tuple[Layout, Joined]]:
     started = time.perf_counter()
-    (summary,) = tiles.play_tiles(cells.root_key(study), [(job, 0)], threads=1)
-    return time.perf_counter() - started, summary
+    (tile,) = tiles.play_tiles(cells.root_key(study), [(job, 0)], threads=1)
+    return time.perf_counter() - started, tile
 
 
 def _largest(plan: Plan, stored: float) -> float:

@@ -9,7 +9,7 @@ import os
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import zarr
@@ -18,6 +18,7 @@ from zarr.codecs import Crc32cCodec, ZstdCodec
 from jaxbandit.studies import spec
 from jaxbandit.studies.blocks import Arrays, part_of
 from jaxbandit.studies.cells import Cell
+from jaxbandit.studies.layout import Block
 from jaxbandit.studies.merge import merge_chunk
 from jaxbandit.studies.spec import Online
 from jaxbandit.studies.store import Store, pairs
@@ -43,62 +44,79 @@ _SLAB_BYTES = 16 * 2**20
 """Of a variable that are written at once, at most, unless one row of the first axis has more."""
 
 
-def write_result(store: Store, cells: Mapping[int, Cell]) -> Path:
-    """Write `result.zarr`, unless it is there; gives its path.
+class ResultWriter:
+    """Makes `result.zarr`, chunk by chunk in their order, each as soon as all of it is there.
 
-    Args:
-        store: with all blocks.
-        cells: all cells of the study.
-
-    Raises:
-        OSError: it cannot be written.
+    A context, on leaving which what is not finished is removed. A slab of the first axis is written
+    at a time, so memory does not grow with the grid.
     """
-    path = store.path / RESULT
-    if path.exists():
-        return path
-    part = part_of(path)
-    try:
-        _Writer(store, cells, part).write()
-        _sync(part)
-        try:
-            os.rename(part, path)
-        except OSError:
-            # Another process was first; it has written the same.
-            if not path.exists():
-                raise
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
-    return path
 
-
-class _Writer:
-    """A slab of the first axis at a time, so that memory does not grow with the grid."""
-
-    def __init__(self, store: Store, cells: Mapping[int, Cell], path: Path) -> None:
+    def __init__(self, store: Store, cells: Mapping[int, Cell]) -> None:
+        """`cells`: all cells of the study."""
         self.store, self.cells, self.study = store, cells, store.study
+        self.path = store.path / RESULT
+        self.part = part_of(self.path)
         self.arms = max(cell.arms for cell in cells.values())
-        self.group = zarr.create_group(path, attributes=_attributes(store))
+        self.merged = 0
+        self.left_out: list[np.ndarray] = []
         self.slab: Arrays = {}
         shape = self.study.shape
         self.coordinates: list[str] = []
         self.rows = 1
         self.row_cells = self.study.cells // (shape[0] if shape else 1)
 
-    def write(self) -> None:
-        """All of it."""
-        self._coordinates()
-        bad: list[np.ndarray] = []
-        for chunk, place in enumerate(self.store.layout.chunks):
-            reach = self.store.reach(chunk)
-            bad.append(self.store.non_finite(reach.stored))
-            results = merge_chunk(self.store, chunk, reach, self.arms)
-            for first in range(place.start, place.stop):
-                self._put(first, {name: v[first - place.start] for name, v in results.items()})
-        left_out = np.concatenate(bad)
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        shutil.rmtree(self.part, ignore_errors=True)
+
+    def follow(self, block: Block) -> None:
+        """A block has been stored: merge the chunks that are complete by now.
+
+        Raises:
+            OSError: it cannot be written.
+        """
+        if block.chunk == self.merged and not self.path.exists():
+            self._merge()
+
+    def finish(self) -> Path:
+        """The path of the result, from all blocks; nothing is done if it is there.
+
+        Raises:
+            OSError: it cannot be written.
+        """
+        if self.path.exists():
+            return self.path
+        self._merge()
+        left_out = np.concatenate(self.left_out)
         if len(left_out):
             text = "left out because a number in it was not finite"
             self._array("non_finite_cell", left_out[:, 0], ("left_out",), f"cell of a run {text}")
             self._array("non_finite_run", left_out[:, 1], ("left_out",), f"index of a run {text}")
+        _sync(self.part)
+        try:
+            os.rename(self.part, self.path)
+        except OSError:
+            # Another process was first; it has written the same.
+            if not self.path.exists():
+                raise
+        return self.path
+
+    def _merge(self) -> None:
+        """The next chunks, up to one that is not complete."""
+        for chunk, place in list(enumerate(self.store.layout.chunks))[self.merged :]:
+            reach = self.store.reach(chunk)
+            if reach.pending:
+                return
+            if chunk == 0:
+                self.group = zarr.create_group(self.part, attributes=_attributes(self.store))
+                self._coordinates()
+            self.left_out.append(self.store.non_finite(reach.stored))
+            results = merge_chunk(self.store, chunk, reach, self.arms)
+            for first in range(place.start, place.stop):
+                self._put(first, {name: v[first - place.start] for name, v in results.items()})
+            self.merged += 1
 
     def _put(self, cell: int, values: Arrays) -> None:
         """A cell's results; the last of a slab writes it."""

@@ -17,7 +17,7 @@ from jaxbandit.studies.blocks import Arrays, remove_parts
 from jaxbandit.studies.cells import Cell
 from jaxbandit.studies.compute import Advance, compute, identity
 from jaxbandit.studies.layout import Block
-from jaxbandit.studies.result import write_result
+from jaxbandit.studies.result import ResultWriter
 from jaxbandit.studies.spec import Study
 from jaxbandit.studies.store import Store
 from jaxbandit.studies.toml import Source
@@ -102,22 +102,25 @@ def run_study(
 
     told = _Progress(made, advance)
     computed = repaired = 0
-    while blocks := mine():
-        if compute_blocks is None:
-            done = compute(plan.study, plan.cells, blocks, threads=threads, advance=told.more)
-        else:
-            done = compute_blocks(plan.study, blocks, told.more)
-        for block, arrays, provenance in done:
-            with _saying_how_to_go_on(made):
-                made.write(block, arrays, provenance)
-            computed += 1
-            repaired += block.name in made.damaged
-    reaches = [made.reach(chunk) for chunk in chunks]
-    bad = np.concatenate([made.non_finite(reach.stored) for reach in reaches])
-    if any(reach.pending for reach in reaches):
-        return Outcome(computed, repaired, None, bad)
-    with _saying_how_to_go_on(made):
-        result = write_result(made, plan.cells)
+    with ResultWriter(made, plan.cells) as writer:
+        while blocks := mine():
+            if compute_blocks is None:
+                done = compute(plan.study, plan.cells, blocks, threads=threads, advance=told.more)
+            else:
+                done = compute_blocks(plan.study, blocks, told.more)
+            for block, arrays, provenance in done:
+                with _saying_how_to_go_on(made):
+                    made.write(block, arrays, provenance)
+                    if parts == 1:
+                        writer.follow(block)
+                computed += 1
+                repaired += block.name in made.damaged
+        reaches = [made.reach(chunk) for chunk in chunks]
+        bad = np.concatenate([made.non_finite(reach.stored) for reach in reaches])
+        if any(reach.pending for reach in reaches):
+            return Outcome(computed, repaired, None, bad)
+        with _saying_how_to_go_on(made):
+            result = writer.finish()
     return Outcome(computed, repaired, result, bad)
 
 

@@ -214,6 +214,29 @@ def test_blocks_written_by_two_at_once(plan, complete, tmp_path):
     assert_same_store(store, complete)
 
 
+@pytest.mark.parametrize("order", [1, -1])
+def test_chunks_are_merged_as_soon_as_they_can_be(plan, complete, tmp_path, monkeypatch, order):
+    """In their order, each once; all at the end where the first is the last to come."""
+    store, merge = tmp_path / "store", result.merge_chunk
+    seen = []
+
+    def watched(where, chunk, *rest):
+        seen.append((chunk, len(blocks(store))))
+        return merge(where, chunk, *rest)
+
+    def ordered(study, wanted, advance):
+        yield from run.compute(study, plan.cells, wanted[::order], advance=advance)
+
+    monkeypatch.setattr(result, "merge_chunk", watched)
+    run.run_study(plan, store, compute_blocks=ordered)
+    assert_same_store(store, complete)
+    chunks, stored = zip(*seen, strict=True)
+    count = len(plan.layout.chunks)
+    assert chunks == tuple(range(count))
+    each = BLOCKS // count
+    assert stored == tuple(each * (i + 1) if order == 1 else BLOCKS for i in range(count))
+
+
 def test_another_study_is_refused(complete):
     other = planned(STUDY.replace("seed = 3", "seed = 4").replace("0.01, 1.0", "0.01, 2"))
     message = r"holds another study or version: seed is 3 there, 4 here; sweep\[0\]"
