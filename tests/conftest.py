@@ -1,8 +1,11 @@
 """What all tests share: how exact the precision in use has to be, and how to start a process."""
 
+import atexit
 import os
+import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import jax
@@ -13,6 +16,14 @@ from tests import shapes
 
 # Tests run a process a core: programs compiled in parts by several threads only get in their way.
 os.environ.setdefault("XLA_FLAGS", "--xla_cpu_parallel_codegen_split_count=1")
+
+# What one process of this session has compiled, the others need not. The first makes the folder,
+# and those that it starts use it.
+if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = tempfile.mkdtemp(prefix="jaxbandit-tests-")
+    os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
+    os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "0"
+    atexit.register(shutil.rmtree, os.environ["JAX_COMPILATION_CACHE_DIR"], ignore_errors=True)
 
 if shapes.SWITCH in os.environ:
     # Before the package is imported.
