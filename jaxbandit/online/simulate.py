@@ -177,15 +177,16 @@ def prepare(
     )
     cells = _check_cells(policies, environment, count, rounds)
     functions = []
-    problems = list(_problems(world, in_cells, cells))
+    made: dict[bytes, Problem] = {}
     for name, policy in policies.items():
         item = policy.item if isinstance(policy, Grid) else policy
-        check_policy(name, _policy(policy, 0), problems[0])
+        problems = _problems(world, in_cells, cells, made)
+        check_policy(name, _policy(policy, 0), next(problems))
         if item.check is not no_check:
             params = jax.tree.map(np.asarray, item.params)
-            for index in range(1, cells):
+            for index, problem in enumerate(problems, start=1):
                 own = cell(params, index) if isinstance(policy, Grid) else params
-                check_params(name, item._replace(params=own), problems[index])
+                check_params(name, item._replace(params=own), problem)
         functions.append((name, item._replace(params=None), isinstance(policy, Grid)))
     static = program.Static(
         functions=tuple(functions),
@@ -235,14 +236,15 @@ def _policy(policy: Policy | Grid, index: int) -> Policy:
     return policy.item._replace(params=cell(policy.item.params, index))
 
 
-def _problems(world: program.World, in_cells: program.InCells, cells: int) -> Iterator[Problem]:
-    """The problem of each cell; where cells have the same, one object."""
+def _problems(
+    world: program.World, in_cells: program.InCells, cells: int, made: dict[bytes, Problem]
+) -> Iterator[Problem]:
+    """The problem of each cell; those that are made already are taken from there."""
     # A slice of an array on a device costs a hundred of one on the host, and to put one there
     # more than to check a policy's parameters.
     total = 0 * world.count if world.total is None else world.total
     known = [np.asarray(x) for x in (world.count, total, world.horizon)]
     in_cell = in_cells.offline, in_cells.offline, in_cells.horizon
-    made: dict[bytes, Problem] = {}
     for index in range(cells):
         own = [x[index] if there else x for x, there in zip(known, in_cell, strict=True)]
         key = b"".join(x.tobytes() for x in own)
