@@ -28,7 +28,7 @@ def main() -> None:
     """Entry point."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--cells", type=int, default=1000, help="a cube, or the next smaller one")
-    parser.add_argument("--repeats", type=int, default=1)
+    parser.add_argument("--repeats", type=int, default=3, help="from 2 on with an error")
     options = parser.parse_args()
     machine("zarr")
     side = round(options.cells ** (1 / 3))
@@ -63,9 +63,9 @@ def main() -> None:
         wall, work = np.mean(times, axis=0)
         print(f"  {name:<16}{wall:8.1f} s wall {work:8.1f} s processor")
     over = np.divide(took["study"], took["bare simulator"]) - 1
-    error = np.std(over, axis=0, ddof=1) / np.sqrt(len(over)) if len(over) > 1 else [np.nan] * 2
-    for name, mean, sem in zip(("wall", "processor"), np.mean(over, axis=0), error, strict=True):
-        print(f"  the study takes {mean:+.1%} +- {sem:.1%} of {name} time")
+    for name, ratios in zip(("wall", "processor"), over.T, strict=True):
+        error = f" +- {np.std(ratios, ddof=1) / len(ratios) ** 0.5:.1%}" if len(ratios) > 1 else ""
+        print(f"  the study takes {np.mean(ratios):+.1%}{error} of {name} time")
     wall = took["study"][-1][0]
     parts = f"storing blocks {writing[0] / wall:.2%}, merging {merging[0] / wall:.2%}"
     print(f"  of the last study: {parts}")

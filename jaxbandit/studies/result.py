@@ -39,7 +39,6 @@ _MEANING = {
     "difference": "regret, or suboptimality, of the first of a pair less the second, run by run",
 }
 
-
 _SLAB_BYTES = 16 * 2**20
 """Of a variable that are written at once, at most, unless one row of the first axis has more."""
 
@@ -105,7 +104,8 @@ class ResultWriter:
 
     def _merge(self) -> None:
         """The next chunks, up to one that is not complete."""
-        for chunk, place in list(enumerate(self.store.layout.chunks))[self.merged :]:
+        chunks = self.store.layout.chunks
+        for chunk in range(self.merged, len(chunks)):
             reach = self.store.reach(chunk)
             if reach.pending:
                 return
@@ -114,8 +114,8 @@ class ResultWriter:
                 self._coordinates()
             self.left_out.append(self.store.non_finite(reach.stored))
             results = merge_chunk(self.store, chunk, reach, self.arms)
-            for first in range(place.start, place.stop):
-                self._put(first, {name: v[first - place.start] for name, v in results.items()})
+            for place, cell in enumerate(range(chunks[chunk].start, chunks[chunk].stop)):
+                self._put(cell, {name: value[place] for name, value in results.items()})
             self.merged += 1
 
     def _put(self, cell: int, values: Arrays) -> None:

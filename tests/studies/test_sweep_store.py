@@ -304,10 +304,9 @@ def small_disk(tmp_path):
         return subprocess.run(command, capture_output=True, check=False).returncode == 0
 
     if not mount("size=256k"):
-        # Only the superuser of a whole machine may, not that of most containers. The test above
-        # fills a disk by a limit on the size of files, which needs no such right; a disk that turns
-        # read-only has no such stand-in, as permissions do not bind a superuser.
-        pytest.skip("mounting a file system needs the right to")
+        # The test above fills a disk by a limit on the size of files, which needs no right; a disk
+        # that turns read-only has no such stand-in, as permissions do not bind a superuser.
+        pytest.skip("only the superuser of a whole machine may mount; most containers' may not")
     yield path, mount
     subprocess.run(["umount", str(path)], check=True)
 
