@@ -85,7 +85,7 @@ from jaxbandit.online.environments import (
 )
 from jaxbandit.online.grid import Grid, grid
 from jaxbandit.online.hard_instances import HardInstance
-from jaxbandit.online.indexing import add_at, first_argmax, put, take
+from jaxbandit.online.indexing import add_at, put, take
 from jaxbandit.online.policies.base import Policy, Problem, Round
 from jaxbandit.online.policies.conservative_ucb import conservative_ucb
 from jaxbandit.online.policies.epsilon_greedy import epsilon_greedy
@@ -97,6 +97,7 @@ from jaxbandit.online.policies.moss import moss
 from jaxbandit.online.policies.oto import oto
 from jaxbandit.online.policies.thompson import thompson_bernoulli, thompson_gaussian
 from jaxbandit.online.policies.ucb import ucb
+from jaxbandit.online.reductions import first_argmax
 from jaxbandit.online.results import PolicyResult, SimulationResult
 from jaxbandit.online.rollout import Trajectory, rollout
 from jaxbandit.online.simulate import simulate

@@ -1,89 +1,31 @@
-"""Reading, writing and maximising over arms, fast under `vmap`.
+"""Reading and writing the entry of an arm, fast under `vmap`.
 
 Policies are written for one run, on arrays [arms]. The simulator maps them over runs with the runs
-*last* in memory, where these three functions become short vector code. Plain `x[arm]` and
+*last* in memory, where these functions become short vector code. Plain `x[arm]` and
 `x.at[arm].set(v)` give the same numbers, several times slower.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax import Array, lax
 from jax.custom_batching import custom_vmap
-from jaxtyping import Float, Int, Shaped
+from jaxtyping import Int, Shaped
 
-# Arrays of more arms than this are held runs first, and read and written in place: a pass over all
-# arms costs more than the scattered access it saves.
+# Arrays of more arms than this are held runs first.
 ROWS_ABOVE = 128
 
+# On CPUs, all entries of at most so many arms are looked at whichever is wanted: that is vector
+# code, and costs less than to go to one place for each run.
+_ALL_UP_TO = 32
 
-def first_argmax(value: Float[Array, " arms"]) -> Int[Array, ""]:
-    """The lowest index at which `value` is largest.
-
-    A chain of comparisons, one an arm: `jnp.argmax` is many times slower from some 25 arms on.
-    """
-    arms = value.shape[0]
-    if arms <= ROWS_ABOVE:
-        return first_max([value[index] for index in range(arms)])[1]
-
-    def better(one: _Entries, other: _Entries) -> _Entries:
-        (value, index), (rival, its_index) = one, other
-        wins = (rival > value) | ((rival == value) & (its_index < index))
-        return jnp.where(wins, rival, value), jnp.where(wins, its_index, index)
-
-    index = jnp.arange(arms, dtype=jnp.int32)
-    return _fold(better, (value, index), (-jnp.inf, arms))[1]
-
-
-def total(value: Float[Array, " arms"]) -> Float[Array, ""]:
-    """The sum, in a fraction of the time of `jnp.sum`."""
-    return _fold(lambda one, other: (one[0] + other[0],), (value,), (0,))[0]
-
-
-_Entries = tuple[Array, ...]
-_PIECES = 16
-
-
-def _fold(
-    join: Callable[[_Entries, _Entries], _Entries], entries: _Entries, neutral: tuple[float, ...]
-) -> _Entries:
-    """What joining the entries of all arms gives, whatever the order; entries are arrays [arms].
-
-    Arms are joined one by one where runs are last. Where they are first, pieces of rows are joined
-    element by element. Both are vector code, which XLA does not make of a reduction.
-    """
-    rows = entries[0].shape[0] > ROWS_ABOVE
-    while (length := entries[0].shape[0]) > 1:
-        # Whole vectors, as long as there is more than one.
-        width = _PIECES * -(-length // _PIECES**2) if rows and length > _PIECES else 1
-        parts = [
-            tuple(x[start : start + width] for x in entries) for start in range(0, length, width)
-        ]
-        # Only the last is padded: to pad all before they are cut costs a comparison an element.
-        parts[-1] = tuple(
-            jnp.pad(x, (0, -length % width), constant_values=fill)
-            for x, fill in zip(parts[-1], neutral, strict=True)
-        )
-        while len(parts) > 1:
-            unpaired = parts[len(parts) // 2 * 2 :]
-            pairs = zip(parts[::2], parts[1::2], strict=False)
-            parts = [join(*pair) for pair in pairs] + unpaired
-        entries = parts[0]
-    return tuple(x[0] for x in entries)
-
-
-def first_max(values: Sequence[Array]) -> tuple[Array, Array]:
-    """The largest of some numbers and the lowest position at which it stands."""
-    best, position = values[0], jnp.int32(0)
-    for index in range(1, len(values)):
-        better = values[index] > best
-        best = jnp.where(better, values[index], best)
-        position = jnp.where(better, jnp.int32(index), position)
-    return best, position
+_IN_A_STEP = 8
 
 
 @custom_vmap
@@ -136,13 +78,34 @@ def run_axis(shape: tuple[int, ...]) -> int:
 def _(size: int, batched: Any, value: Array, arm: Array) -> tuple[Array, bool]:
     if not batched[1]:
         return lax.dynamic_index_in_dim(value, arm, 1, keepdims=False), True
-    if not batched[0]:
-        return _gather(value, arm), True
-    run = jnp.arange(size, dtype=arm.dtype)
-    if value.shape[1] > ROWS_ABOVE:
-        return _gather(value.reshape(-1), arm + value.shape[1] * run), True
-    # Runs are last in memory, so this transposition moves nothing.
-    return _gather(jnp.moveaxis(value, 0, -1).reshape(-1), arm * size + run), True
+    # Runs are last in memory where they are not first, so this transposition moves nothing.
+    columns = jnp.moveaxis(value, 0, -1) if batched[0] else value
+    if len(columns) > _ALL_UP_TO:
+        return _gathered(columns, arm), True
+    return lax.platform_dependent(columns, arm, cpu=_chosen, default=_gathered), True
+
+
+def _chosen(columns: Array, arm: Array) -> Array:
+    """By one binary digit of the arm after another."""
+    entries, digit = list(columns), 1
+    while len(entries) > 1:
+        odd = (arm & digit) != 0
+        pairs = zip(entries[1::2], entries[::2], strict=False)
+        unpaired = entries[len(entries) // 2 * 2 :]
+        entries = [jnp.where(odd, *pair) for pair in pairs] + unpaired
+        digit *= 2
+    # A loop over arms that uses the entry would compute it for each arm; see `fence`.
+    return _stored(arm[0], jnp.broadcast_to(entries[0], arm.shape))
+
+
+def _gathered(columns: Array, arm: Array) -> Array:
+    if columns.ndim == 1:
+        flat, place = columns, arm
+    else:
+        flat, place = _flat(columns), _places(columns.shape, arm)
+    numbers = lax.GatherDimensionNumbers((), (0,), (0,))
+    mode = lax.GatherScatterMode.CLIP
+    return lax.gather(flat, place[:, None], numbers, (1,), mode=mode)
 
 
 @put.def_vmap
@@ -155,42 +118,82 @@ def _(size: int, batched: Any, value: Array, arm: Array, amount: Array) -> tuple
     return _write(lambda old, new: old + new, size, batched, value, arm, amount), True
 
 
-def _write(
-    combine: Callable[[Array, Array], Array], size: int, batched: Any, *operands: Array
-) -> Array:
+_Combine = Callable[[Array, Array], Array]
+"""(old entries, what is written) -> new ones."""
+
+
+def _write(combine: _Combine, size: int, batched: Any, *operands: Array) -> Array:
     value, arm, entry = (
         x if b else jnp.broadcast_to(x, (size, *jnp.shape(x)))
         for x, b in zip(operands, batched, strict=True)
     )
-    entry = entry.astype(value.dtype)
-    arms = value.shape[1]
-    if arms <= ROWS_ABOVE:
-        columns = jnp.moveaxis(value, 0, -1)
-        hit = jnp.arange(arms, dtype=arm.dtype)[:, None] == arm
-        return jnp.moveaxis(jnp.where(hit, combine(columns, entry), columns), -1, 0)
-
-    def one_by_one(flat: Array, place: Array, entry: Array) -> Array:
-        def store(run: Array, flat: Array) -> Array:
-            at = (place[run],)
-            new = combine(lax.dynamic_slice(flat, at, (1,)), lax.dynamic_slice(entry, (run,), (1,)))
-            return lax.dynamic_update_slice(flat, new, at)
-
-        return lax.fori_loop(0, size, store, flat)
-
-    def at_once(flat: Array, place: Array, entry: Array) -> Array:
-        new = combine(flat[place], entry)
-        return flat.at[place].set(new, unique_indices=True, mode="promise_in_bounds")
-
-    # A CPU's scatter is slow, and no part of a single kernel.
-    place = arm + arms * jnp.arange(size, dtype=arm.dtype)
-    flat = lax.platform_dependent(value.reshape(-1), place, entry, cpu=one_by_one, default=at_once)
-    return flat.reshape(value.shape)
+    columns, entry = jnp.moveaxis(value, 0, -1), entry.astype(value.dtype)
+    rows, everywhere = _in_rows(columns.shape), partial(_everywhere, combine)
+    if len(columns) <= _ALL_UP_TO:
+        columns = everywhere(columns, arm, entry)
+    else:
+        # A CPU's scatter is slow, and no part of a single kernel.
+        columns = lax.platform_dependent(
+            columns,
+            arm,
+            entry,
+            cpu=partial(_one_by_one, combine),
+            default=partial(_at_once, combine) if rows else everywhere,
+        )
+    return jnp.moveaxis(columns, -1, 0)
 
 
-def _gather(flat: Array, index: Array) -> Array:
-    numbers = lax.GatherDimensionNumbers((), (0,), (0,))
-    mode = lax.GatherScatterMode.CLIP
-    return lax.gather(flat, index[:, None], numbers, (1,), mode=mode)
+def _everywhere(combine: _Combine, columns: Array, arm: Array, entry: Array) -> Array:
+    hit = jnp.arange(len(columns), dtype=arm.dtype)[:, None] == arm
+    return jnp.where(hit, combine(columns, entry), columns)
+
+
+def _at_once(combine: _Combine, columns: Array, arm: Array, entry: Array) -> Array:
+    flat, place = _flat(columns), _places(columns.shape, arm)
+    new = combine(flat[place], entry)
+    flat = flat.at[place].set(new, unique_indices=True, mode="promise_in_bounds")
+    return _columns(flat, columns.shape)
+
+
+def _one_by_one(combine: _Combine, columns: Array, arm: Array, entry: Array) -> Array:
+    # Unsigned, so that nothing looks for places below zero.
+    place = _places(columns.shape, arm).astype(jnp.uint32)
+    # Several in a step, because a loop's counter waits in memory.
+    many = math.gcd(place.size, _IN_A_STEP)
+
+    def store(step: Array, flat: Array) -> Array:
+        places, entries = (lax.dynamic_slice(x, (step * many,), (many,)) for x in (place, entry))
+        for run in range(many):
+            at = (places[run],)
+            new = combine(lax.dynamic_slice(flat, at, (1,)), entries[run : run + 1])
+            flat = lax.dynamic_update_slice(flat, new, at)
+        return flat
+
+    steps = jnp.uint32(place.size // many)
+    flat = lax.fori_loop(jnp.uint32(0), steps, store, _flat(columns))
+    return _columns(flat, columns.shape)
+
+
+def _in_rows(shape: tuple[int, ...]) -> bool:
+    """Whether runs are first in memory, for a shape [arms, runs]."""
+    return shape[0] > ROWS_ABOVE
+
+
+def _flat(columns: Array) -> Array:
+    """[arms, runs] as it lies in memory."""
+    return (columns.T if _in_rows(columns.shape) else columns).reshape(-1)
+
+
+def _columns(flat: Array, shape: tuple[int, ...]) -> Array:
+    """[arms, runs], from `_flat`."""
+    return flat.reshape(shape[::-1]).T if _in_rows(shape) else flat.reshape(shape)
+
+
+def _places(shape: tuple[int, ...], arm: Array) -> Array:
+    """In `_flat`, of an arm of each run."""
+    arms, runs = shape
+    run = jnp.arange(runs, dtype=arm.dtype)
+    return arm + arms * run if _in_rows(shape) else arm * runs + run
 
 
 def fence(round_number: Array, value: Any) -> Any:

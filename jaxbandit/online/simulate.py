@@ -33,7 +33,7 @@ EnvironmentDraw = Callable[[Array], Environment]
 """key -> environment, drawn anew in each run; a module-level function."""
 
 # Runs in a tile. On CPUs, as many as fit a core's innermost cache.
-TILE_WIDTH = {"cpu": 128, "accelerator": 16384}
+TILE_WIDTH = {"cpu": 64, "accelerator": 16384}
 
 
 def simulate(

@@ -12,7 +12,8 @@ from typing import NamedTuple
 import jax.numpy as jnp
 from jax import Array, lax
 
-from jaxbandit.online.indexing import fence, first_argmax, first_max, put, take
+from jaxbandit.online.indexing import fence, put, take
+from jaxbandit.online.reductions import first_argmax, first_max
 
 _FLAT = 32
 _TOP = 20

@@ -1,4 +1,4 @@
-"""Reading, writing and maximising over arms against NumPy; the tournament against argmax."""
+"""Reading, writing and reductions over arms against NumPy; the tournament against argmax."""
 
 import jax
 import jax.numpy as jnp
@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 import jaxbandit as jb
-from jaxbandit.online import indexing, tournament
+from jaxbandit.online import indexing, reductions, tournament
 
-ARMS = (1, 2, 20, 33, 128, 129, 1000)
+ARMS = (1, 2, 7, 20, 33, 128, 129, 1000)
 RUNS, OUTER = 7, 3
 FUNCTIONS = ("take", "put", "add_at", "first_argmax")
 
@@ -33,7 +33,7 @@ def inputs(arms, shape, seed=0):
 
 
 def call(name, value, arm, entry):
-    function = getattr(indexing, name)
+    function = getattr(jb, name)
     arguments = {"take": (value, arm), "first_argmax": (value,)}
     return function(*arguments.get(name, (value, arm, entry)))
 
@@ -60,8 +60,9 @@ def test_plain(name, arms):
     ("arms", "axis"), [(arms, 0) for arms in ARMS] + [(arms, -1) for arms in (2, 20, 128, 129)]
 )
 @pytest.mark.parametrize("name", FUNCTIONS)
-def test_mapped(name, arms, axis):
-    value, arm, entry = inputs(arms, (RUNS,))
+@pytest.mark.parametrize("runs", [RUNS, 24])
+def test_mapped(name, arms, axis, runs):
+    value, arm, entry = inputs(arms, (runs,))
     want = expected(name, value, arm, entry)
     held = np.moveaxis(value, 0, axis)
     mapped = jax.vmap(
@@ -136,6 +137,18 @@ def test_ties_go_to_the_lowest(arms):
 def test_first_argmax_is_an_int32():
     for arms in ARMS:
         assert jb.first_argmax(jnp.zeros(arms)).dtype == jnp.int32
+
+
+@pytest.mark.parametrize("arms", ARMS)
+def test_inner_product(arms):
+    """Of whole numbers, so that it is exact in any order."""
+    first, second = np.random.default_rng(arms).integers(-9, 10, (2, RUNS, arms))
+    want = np.sum(first * second, axis=1)
+    second = second.astype(np.float32)
+    out = jax.vmap(reductions.inner)(jnp.asarray(first), jnp.asarray(second))
+    assert out.dtype == jnp.float32
+    np.testing.assert_array_equal(out, want)
+    np.testing.assert_array_equal(reductions.inner(jnp.asarray(first[0]), second[0]), want[0])
 
 
 @pytest.mark.parametrize("round_number", [0, 1, 2**31 - 1])

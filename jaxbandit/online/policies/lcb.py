@@ -8,8 +8,8 @@ from jax import Array
 
 from jaxbandit.online import arms
 from jaxbandit.online.arms import Confidence, lower_bounds, squared_width
-from jaxbandit.online.indexing import first_argmax
 from jaxbandit.online.policies.base import Policy, Problem, Round
+from jaxbandit.online.reductions import first_argmax
 
 
 class LCBState(NamedTuple):

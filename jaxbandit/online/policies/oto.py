@@ -32,8 +32,9 @@ from jaxbandit.online.arms import (
     lower_bounds,
     squared_width,
 )
-from jaxbandit.online.indexing import first_argmax, put, take
+from jaxbandit.online.indexing import put, take
 from jaxbandit.online.policies.base import Policy, Problem, Round, need_data
+from jaxbandit.online.reductions import first_argmax
 
 Budget = Literal["separate", "unified", "unified-moving"]
 

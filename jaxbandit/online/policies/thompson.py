@@ -19,8 +19,9 @@ from jax.typing import ArrayLike
 
 from jaxbandit import checks, draws
 from jaxbandit.checks import InputError
-from jaxbandit.online.indexing import fence, first_argmax, put, runs_last, take
+from jaxbandit.online.indexing import fence, put, runs_last, take
 from jaxbandit.online.policies.base import Policy, Problem, Round, no_info, per_arm
+from jaxbandit.online.reductions import first_argmax
 
 
 class BernoulliParams(NamedTuple):
