@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 from jax import Array, lax
 from jaxtyping import Float
@@ -17,6 +18,7 @@ from jaxtyping import Float
 _MOST_SWEEPS = 40
 
 
+@jax.jit
 def symmetric_eigen(
     matrix: Float[Array, "*batch d d"],
 ) -> tuple[Float[Array, "*batch d"], Float[Array, "*batch d d"]]:
@@ -34,6 +36,7 @@ def symmetric_eigen(
     return values, ordered[..., : matrix.shape[-1], :]
 
 
+@jax.jit
 def symmetric_eigenvalues(matrix: Float[Array, "*batch d d"]) -> Float[Array, "*batch d"]:
     """Eigenvalues of symmetric matrices, ascending."""
     return _jacobi(matrix, matrix.shape[-1] - 1)[0]

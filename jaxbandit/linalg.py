@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
@@ -61,6 +62,7 @@ def congruence(
     return symmetrize(matmul(matmul(factor, matrix), factor.T))
 
 
+@jax.jit
 def psd_factor(matrix: Float[Array, "d d"]) -> Float[Array, "d d"]:
     """Lower triangular F with `F F' = matrix`, for a positive semi-definite matrix of any rank.
 

@@ -79,6 +79,20 @@ def jaxbandit(root_directory, environment):
     return call
 
 
+@pytest.fixture
+def compiled():
+    """Grows by an entry with each program that is compiled."""
+    seen = []
+
+    def listen(event, seconds, **_):
+        if event.endswith("backend_compile_duration"):
+            seen.append(seconds)
+
+    jax.monitoring.register_event_duration_secs_listener(listen)
+    yield seen
+    jax.monitoring.unregister_event_duration_listener(listen)
+
+
 def pytest_collection_modifyitems(config, items):
     """Tests for the other precision are left to a process in it; long ones, which are those that
     start a process, come first, so that none is last."""

@@ -98,6 +98,15 @@ def test_jit_and_vmap_are_the_plain_call(name):
 
 
 @pytest.mark.parametrize("name", CALLS)
+def test_another_call_compiles_nothing(name, compiled):
+    function, arguments = getattr(B, name), CALLS[name]
+    function(*arguments)
+    before = len(compiled)
+    function(*arguments)
+    assert len(compiled) == before
+
+
+@pytest.mark.parametrize("name", CALLS)
 def test_exports_for_every_device(name):
     function, arrays = program(name)
     platforms = ("cpu", "cuda", "tpu")

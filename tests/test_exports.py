@@ -1,4 +1,5 @@
-"""Export: a program for every kind of device, made on this one, of every public function.
+"""Export: a program for every kind of device, made on this one, of every public function; and that
+a function called again compiles nothing.
 
 Bounds are exported in `test_bounds_door.py`, policies and the simulator of arms in
 `online/test_policies.py`.
@@ -171,6 +172,17 @@ def test_posteriors_and_logs_export(features):
 def test_other_functions_export():
     for name, call in other_functions().items():
         assert_exports(name, *call)
+
+
+def test_another_call_compiles_nothing(compiled):
+    again = {}
+    for name, (function, arrays) in (posteriors_and_logs(3) | other_functions()).items():
+        function(*arrays)
+        before = len(compiled)
+        function(*arrays)
+        again[name] = len(compiled) - before
+    assert compiled
+    assert {name for name, programs in again.items() if programs} == set()
 
 
 @pytest.mark.parametrize("features", [3, 14])

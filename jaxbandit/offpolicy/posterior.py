@@ -90,18 +90,8 @@ def scan_hyper_information(
         InputError: shapes disagree, or the model is not valid (`check_model`).
     """
     model, stats = _checked(model, stats)
-    factor = coordinates.basis(model).factor
     initial = coordinates.no_information(model) if initial is None else initial
-
-    def add_task(carry: HyperInformation, one: TaskStatistics) -> tuple[HyperInformation, None]:
-        precision, vector = coordinates.information(factor, model, one.gram, one.moment)
-        inverse, _ = spd.inverse(precision + jnp.eye(len(vector), dtype=vector.dtype))
-        return HyperInformation(
-            carry.precision + linalg.symmetrize(linalg.matmul(precision, inverse)),
-            carry.vector + linalg.matmul(inverse, vector),
-        ), None
-
-    return lax.scan(add_task, initial, stats)[0]
+    return _scan(model, stats, initial)
 
 
 def task_posteriors(model: HierarchicalGaussian, stats: TaskStatistics) -> Gaussian:
@@ -212,6 +202,23 @@ def log_marginal_likelihood(model: HierarchicalGaussian, stats: TaskStatistics) 
 
 
 # The same, on checked arguments.
+
+
+@jax.jit
+def _scan(
+    model: HierarchicalGaussian, stats: TaskStatistics, initial: HyperInformation
+) -> HyperInformation:
+    factor = coordinates.basis(model).factor
+
+    def add_task(carry: HyperInformation, one: TaskStatistics) -> tuple[HyperInformation, None]:
+        precision, vector = coordinates.information(factor, model, one.gram, one.moment)
+        inverse, _ = spd.inverse(precision + jnp.eye(len(vector), dtype=vector.dtype))
+        return HyperInformation(
+            carry.precision + linalg.symmetrize(linalg.matmul(precision, inverse)),
+            carry.vector + linalg.matmul(inverse, vector),
+        ), None
+
+    return lax.scan(add_task, initial, stats)[0]
 
 
 @jax.jit

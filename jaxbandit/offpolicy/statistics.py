@@ -46,8 +46,7 @@ def add_record(stats: TaskStatistics, record: BanditLog) -> TaskStatistics:
 
 def scan_statistics(stats: TaskStatistics, log: BanditLog) -> TaskStatistics:
     """`add_record` over a log, in order: a `lax.scan` that can be continued and mapped."""
-    log = BanditLog(*(jnp.asarray(field) for field in log))
-    return lax.scan(lambda carry, record: (add_record(carry, record), None), stats, log)[0]
+    return _scan(stats, BanditLog(*(jnp.asarray(field) for field in log)))
 
 
 def task_statistics(log: BanditLog, tasks: int) -> TaskStatistics:
@@ -189,3 +188,8 @@ def _chunk_sums(
 @jax.jit
 def _block_sums(block: Array) -> Array:
     return einsum("bri,brj->bij", block, block)
+
+
+@jax.jit
+def _scan(stats: TaskStatistics, log: BanditLog) -> TaskStatistics:
+    return lax.scan(lambda carry, record: (add_record(carry, record), None), stats, log)[0]
