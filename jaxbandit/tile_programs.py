@@ -170,5 +170,5 @@ def most_tiles(job: Job, platform: str) -> int:
     return MOST_TILES if platform == "cpu" and not job.written_out else 1
 
 
-MOST_TILES = 16
+MOST_TILES = 8
 """Tiles that may go into a call."""

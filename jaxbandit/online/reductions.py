@@ -40,13 +40,13 @@ def first_max(values: Sequence[Array]) -> tuple[Array, Array]:
     return best, position
 
 
-def inner(first: Shaped[Array, " arms"], second: Float[Array, " arms"]) -> Float[Array, ""]:
-    """The inner product, in a fraction of the time of `jnp.dot`."""
+def weighted_sum(value: Shaped[Array, " arms"], weight: Float[Array, " arms"]) -> Float[Array, ""]:
+    """The sum of value times weight, in a fraction of the time of `jnp.dot`."""
 
     def products(arms: slice) -> _Entries:
-        return (first[arms].astype(second.dtype) * second[arms],)
+        return (value[arms].astype(weight.dtype) * weight[arms],)
 
-    return _fold(lambda one, other: (one[0] + other[0],), products, len(first), (0,))[0]
+    return _fold(lambda one, other: (one[0] + other[0],), products, len(value), (0,))[0]
 
 
 _Entries = tuple[Array, ...]

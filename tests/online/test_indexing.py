@@ -140,15 +140,16 @@ def test_first_argmax_is_an_int32():
 
 
 @pytest.mark.parametrize("arms", ARMS)
-def test_inner_product(arms):
+def test_weighted_sum(arms):
     """Of whole numbers, so that it is exact in any order."""
-    first, second = np.random.default_rng(arms).integers(-9, 10, (2, RUNS, arms))
-    want = np.sum(first * second, axis=1)
-    second = second.astype(np.float32)
-    out = jax.vmap(reductions.inner)(jnp.asarray(first), jnp.asarray(second))
+    value, weight = np.random.default_rng(arms).integers(-9, 10, (2, RUNS, arms))
+    want = np.sum(value * weight, axis=1)
+    weight = weight.astype(np.float32)
+    out = jax.vmap(reductions.weighted_sum)(jnp.asarray(value), jnp.asarray(weight))
     assert out.dtype == jnp.float32
     np.testing.assert_array_equal(out, want)
-    np.testing.assert_array_equal(reductions.inner(jnp.asarray(first[0]), second[0]), want[0])
+    one = reductions.weighted_sum(jnp.asarray(value[0]), weight[0])
+    np.testing.assert_array_equal(one, want[0])
 
 
 @pytest.mark.parametrize("round_number", [0, 1, 2**31 - 1])
