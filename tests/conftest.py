@@ -80,13 +80,13 @@ def jaxbandit(root_directory, environment):
 
 
 @pytest.fixture
-def compiled():
-    """Grows by an entry with each program that is compiled."""
+def made():
+    """Grows by a word with each step that JAX takes to a program: "trace", "lower", "compile"."""
+    steps = {"trace": "trace", "mlir": "lower", "backend_compile": "compile"}
     seen = []
 
     def listen(event, seconds, **_):
-        if event.endswith("backend_compile_duration"):
-            seen.append(seconds)
+        seen.extend(step for word, step in steps.items() if word in event)
 
     jax.monitoring.register_event_duration_secs_listener(listen)
     yield seen

@@ -73,7 +73,7 @@ def runs_last(function: Callable[..., Array]) -> Callable[..., Array]:
 
 def run_axis(shape: tuple[int, ...]) -> int:
     """Where the runs lie in a state array of this shape per run."""
-    return 0 if shape and shape[0] > ROWS_ABOVE else -1
+    return 0 if shape and _in_rows(shape) else -1
 
 
 @take.def_vmap
@@ -176,7 +176,7 @@ def _one_by_one(combine: _Combine, columns: Array, arm: Array, entry: Array) -> 
 
 
 def _in_rows(shape: tuple[int, ...]) -> bool:
-    """Whether runs are first in memory, for a shape [arms, runs]."""
+    """Whether runs are first in memory, for a shape [arms, ...]."""
     return shape[0] > ROWS_ABOVE
 
 
