@@ -134,7 +134,7 @@ def play_tiles(
         # One thread more than cores: XLA's own run the tiles, and one should always wait for them.
         in_flight = usable_cores() + 1 if threads is None else check_count("threads", threads)
         workers = max(workers, in_flight)
-    roots = [jax.device_put(root, device) for device in devices]
+    roots = [_on(device, root) for device in devices]
     x64 = jnp.result_type(float) == jnp.float64
     pace = _Pace(platform)
 
@@ -161,7 +161,7 @@ def play_tiles(
                 current, kind, placed = job, (platform, x64, compile_kind(job)), {}
             place = number % len(devices)
             if place not in placed:
-                placed[place] = jax.device_put(job.params, devices[place])
+                placed[place] = _on(devices[place], job.params)
             layout = _LAYOUTS.get(kind)
             if workers == 1 or layout is None:
                 # The first tile compiles; threads that start together would each compile.
@@ -183,6 +183,15 @@ def play_tiles(
         for _, future in waiting:
             future.cancel()
         pool.shutdown()
+
+
+def _on(device: Any, tree: Any) -> Any:
+    """The tree's arrays on a device."""
+    # To send arrays where they are takes longer than many a tile.
+    there = {device}
+    if all(isinstance(x, Array) and x.devices() == there for x in jax.tree.leaves(tree)):
+        return tree
+    return jax.device_put(tree, device)
 
 
 @dataclass

@@ -15,11 +15,15 @@ from jax import Array, lax
 from jaxtyping import Float, Int
 
 from jaxbandit.online.environments import Environment
-from jaxbandit.online.indexing import add_at, run_axis
+from jaxbandit.online.indexing import ROWS_ABOVE, add_at, run_axis, take
 from jaxbandit.online.kernel import one_kernel
 from jaxbandit.online.policies.base import Policy, Problem
 from jaxbandit.online.reductions import weighted_sum
 from jaxbandit.online.rollout import Game, play_round
+
+# Runs of a tile that a CPU plays together, one block after another: what a block keeps should fit a
+# core's innermost cache.
+_BLOCK = 64
 
 
 class World(NamedTuple):
@@ -54,13 +58,27 @@ class Losses(NamedTuple):
     """By pulling arms as often as the offline data."""
 
 
+class _Sum(NamedTuple):
+    """A sum over rounds, compensated, so that in float32 it keeps its digits."""
+
+    value: Float[Array, ""]
+    lost: Float[Array, ""]
+    """What rounding took from it."""
+
+    def plus(self, amount: Array) -> _Sum:
+        """With one more term."""
+        addend = amount.astype(self.value.dtype) - self.lost
+        value = self.value + addend
+        return _Sum(value, (value - self.value) - addend)
+
+
 class _Tally(NamedTuple):
     """What is kept of a run whatever the policy."""
 
     pulls: Int[Array, " arms"]
-    reward: Float[Array, ""]
-    lost: Float[Array, ""]
-    """What rounding took from `reward`."""
+    reward: _Sum
+    regret: _Sum | None
+    """None where it is made of the pulls, which few arms are quickly summed for."""
 
 
 def world_axes(*, drawn: bool, redraw: bool) -> World:
@@ -98,7 +116,8 @@ def play_tile(
 
     def init(params: Any, world: World) -> tuple[Any, _Tally]:
         zero = jnp.zeros_like(world.horizon)
-        tally = _Tally(jnp.zeros(world.count.shape, jnp.int32), zero, zero)
+        pulls, nothing = jnp.zeros(world.count.shape, jnp.int32), _Sum(zero, zero)
+        tally = _Tally(pulls, nothing, nothing if len(pulls) > ROWS_ABOVE else None)
         problem = Problem(world.count, world.total, world.horizon)
         return policy.init(params, problem), tally
 
@@ -119,7 +138,7 @@ def play_tile(
     )
     carry = jax.vmap(init, in_axes=(None, axes), out_axes=carry_axes)(policy.params, world)
 
-    def play_one(params: Any, world: World, carry: Any, number: Array) -> Any:
+    def play_one(params: Any, world: World, losses: Losses, carry: Any, number: Array) -> Any:
         state, tally = carry
         game = Game(
             policy._replace(params=params),
@@ -128,13 +147,13 @@ def play_tile(
             world.keys,
         )
         state, arm, gained = play_round(game, state, number)
-        # Compensated, so that a long sum in float32 keeps its digits.
-        addend = gained.astype(tally.reward.dtype) - tally.lost
-        reward_sum = tally.reward + addend
-        lost = (reward_sum - tally.reward) - addend
-        return state, _Tally(add_at(tally.pulls, arm, jnp.int32(1)), reward_sum, lost)
+        regret = tally.regret and tally.regret.plus(take(losses.arm, arm))
+        pulls = add_at(tally.pulls, arm, jnp.int32(1))
+        return state, _Tally(pulls, tally.reward.plus(gained), regret)
 
-    play_all = jax.vmap(play_one, in_axes=(None, axes, carry_axes, None), out_axes=carry_axes)
+    play_all = jax.vmap(
+        play_one, in_axes=(None, axes, axes.mean, carry_axes, None), out_axes=carry_axes
+    )
 
     def losses(world: World) -> Losses:
         best = jnp.max(world.mean)
@@ -142,32 +161,66 @@ def play_tile(
         return Losses(best - world.mean, best - logging)
 
     def report(params: Any, losses: Losses, carry: Any, rounds: Array) -> dict[str, Any]:
-        # From exact counts, so that nothing accumulates over rounds.
         state, tally = carry
-        regret = weighted_sum(tally.pulls, losses.arm)
+        # From exact counts, where that costs little: nothing then accumulates over rounds.
+        regret = tally.regret.value if tally.regret else weighted_sum(tally.pulls, losses.arm)
         return {
             "regret": regret,
             "logging_regret": regret - rounds * losses.logging,
-            "reward": tally.reward,
+            "reward": tally.reward.value,
             "info": policy.info(params, state),
         }
 
     loss = jax.vmap(losses, in_axes=(axes,), out_axes=axes.mean)(world)
     report_all = jax.vmap(report, in_axes=(None, axes.mean, carry_axes, None))
 
+    runs = jax.tree.leaves(world.keys)[0].shape[-1]
+    block = _BLOCK if as_kernel and runs % _BLOCK == 0 else runs
+
     def play_on(
         params: Any, world: World, loss: Losses, carry: Any, ends: Array
     ) -> tuple[Array, dict[str, Any]]:
-        def to_checkpoint(carry: Any, segment: tuple[Array, Array]) -> Any:
-            start, end = segment
-            carry = lax.fori_loop(
-                start + 1, end + 1, lambda t, c: play_all(params, world, c, t), carry
-            )
-            return carry, report_all(params, loss, carry, end.astype(world.mean.dtype))
+        def play_block(number: Array, out: tuple[Array, dict[str, Any]]) -> Any:
+            first = number * block
 
-        starts = jnp.concatenate([jnp.zeros_like(ends[:1]), ends[:-1]])
-        (_, tally), seen = lax.scan(to_checkpoint, carry, (starts, ends))
-        return tally.pulls, seen
+            def of_block(leaf: Array, axis: int) -> Array:
+                return lax.dynamic_slice_in_dim(leaf, first, block, axis)
+
+            def mine(part: Any, axis: int | None) -> Any:
+                return part if axis is None else jax.tree.map(lambda x: of_block(x, axis), part)
+
+            my_world, my_loss = World(*map(mine, world, axes)), mine(loss, axes.mean)
+
+            def to_checkpoint(index: Array, played: Any) -> Any:
+                carry, seen = played
+                start, end = jnp.where(index > 0, ends[index - 1], 0), ends[index]
+                carry = lax.fori_loop(
+                    start + 1,
+                    end + 1,
+                    lambda number, carry: play_all(params, my_world, my_loss, carry, number),
+                    carry,
+                )
+                now = report_all(params, my_loss, carry, end.astype(world.mean.dtype))
+                # Where they stay: runs last, blocks side by side.
+                seen = jax.tree.map(
+                    lambda all, row: lax.dynamic_update_slice(all, row[None], (index, first)),
+                    seen,
+                    now,
+                )
+                return carry, seen
+
+            pulls, seen = out
+            my_carry = jax.tree.map(of_block, carry, carry_axes)
+            (_, tally), seen = lax.fori_loop(0, len(ends), to_checkpoint, (my_carry, seen))
+            axis = carry_axes[1].pulls
+            return lax.dynamic_update_slice_in_dim(pulls, tally.pulls, first, axis), seen
+
+        shapes = jax.eval_shape(report_all, params, loss, carry, world.horizon)
+        seen = jax.tree.map(lambda x: jnp.zeros((len(ends), *x.shape), x.dtype), shapes)
+        out = jnp.zeros_like(carry[1].pulls), seen
+        if block == runs:
+            return play_block(jnp.int32(0), out)
+        return lax.fori_loop(0, runs // block, play_block, out)
 
     ends = jnp.minimum(ends, world.horizon.astype(ends.dtype))
     operands = (policy.params, world, loss, carry, ends)

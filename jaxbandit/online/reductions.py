@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import partial
+from functools import partial, reduce
 
 import jax.numpy as jnp
 from jax import Array
@@ -30,14 +30,20 @@ def first_argmax(value: Float[Array, " arms"]) -> Int[Array, ""]:
     return _fold(better, partial(_piece, both), arms, (-jnp.inf, arms))[1]
 
 
+# Numbers compared one after another: with more, each comparison waits for the one before.
+_CHAIN = 16
+
+
 def first_max(values: Sequence[Array]) -> tuple[Array, Array]:
     """The largest of some numbers and the lowest position at which it stands."""
-    best, position = values[0], jnp.int32(0)
-    for index in range(1, len(values)):
-        better = values[index] > best
-        best = jnp.where(better, values[index], best)
-        position = jnp.where(better, jnp.int32(index), position)
-    return best, position
+    both = [(value, jnp.int32(position)) for position, value in enumerate(values)]
+    chains = [both[start : start + _CHAIN] for start in range(0, len(both), _CHAIN)]
+    return reduce(_larger, [reduce(_larger, chain) for chain in chains])
+
+
+def _larger(one: tuple[Array, Array], other: tuple[Array, Array]) -> tuple[Array, Array]:
+    better = other[0] > one[0]
+    return jnp.where(better, other[0], one[0]), jnp.where(better, other[1], one[1])
 
 
 def weighted_sum(value: Shaped[Array, " arms"], weight: Float[Array, " arms"]) -> Float[Array, ""]:

@@ -32,8 +32,8 @@ from jaxbandit.online.validation import (
 EnvironmentDraw = Callable[[Array], Environment]
 """key -> environment, drawn anew in each run; a module-level function."""
 
-# Runs in a tile. On CPUs, as many as fit a core's innermost cache; half as many play a tenth faster
-# with 20 arms, but there are twice as many tiles to merge, and to store in studies.
+# Runs in a tile. On CPUs, wider ones are fewer to merge, and to store in studies, but a few hundred
+# runs should be tiles for all cores.
 TILE_WIDTH = {"cpu": 128, "accelerator": 16384}
 
 

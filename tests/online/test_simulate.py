@@ -13,7 +13,7 @@ import jaxbandit as jb
 from jaxbandit import draws, tile_programs
 from jaxbandit.keys import Purpose, purpose_key, run_key
 from jaxbandit.online import environments, simulate, validation
-from tests.online.cases import QUICK
+from tests.online.cases import QUICK, rollouts
 
 KEY = jax.random.key(8)
 ENVIRONMENT = jb.bernoulli_arms([0.5, 0.625, 0.25, 0.75, 0.375])
@@ -26,7 +26,7 @@ POLICIES = {
     "oto": jb.oto(0.5),
     "late": jb.oto(0.6, jb.confidence("reference", delta=0.05, anytime=True), budget="unified"),
 }
-LOOPED = 30
+LOOPED = 70  # More than are played together.
 
 
 def play(runs, policies=POLICIES, **options):
@@ -113,6 +113,30 @@ def test_results_are_those_of_rollouts(name, out, looped):
     np.testing.assert_allclose(found.final_regret, expected["regret"][:, -1], rtol=1e-5, atol=1e-5)
     np.testing.assert_array_equal(found.final_reward, expected["reward"][:, -1])
     np.testing.assert_array_equal(found.round, CHECKPOINTS)
+
+
+def test_many_arms_are_those_of_rollouts():
+    """Their runs lie first in memory, and their regret is summed as it comes."""
+    runs, horizon, at = 3, 40, (1, 25, 40)
+    mean = np.linspace(0.125, 0.875, 150)
+    environment, offline = jb.bernoulli_arms(mean), jb.OfflineArms(np.full(150, 8), np.full(150, 4))
+    policies = {"ucb": jb.ucb(), "oto": jb.oto(0.5)}
+    out = jb.simulate(
+        KEY,
+        policies,
+        environment,
+        horizon=horizon,
+        runs=runs,
+        offline=offline,
+        checkpoints=at,
+        curves=True,
+    )
+    totals = np.tile(offline.total, (runs, 1))
+    for name, policy in policies.items():
+        arm = rollouts(policy, environment, offline.count, totals, horizon, KEY).arm
+        regret = np.cumsum(mean.max() - mean[arm], axis=1)[:, np.array(at) - 1]
+        np.testing.assert_allclose(out[name].regret_curves, regret, rtol=1e-6)
+        assert len(np.unique(arm)) > 20
 
 
 def test_paired_differences_are_those_of_rollouts(out, looped):
