@@ -28,13 +28,13 @@ class Timing(NamedTuple):
 
 
 def measure(contenders: Mapping[str, Callable[[], Any]], seconds: float) -> dict[str, Timing]:
-    """First calls, then all in turn for about so many seconds, two to five times."""
+    """First calls, then all in turn for about so many seconds, twice at least."""
     timings = {}
     for name, call in contenders.items():
         took, _, result = _seconds(call)
         timings[name] = Timing(took, float("inf"), 0, result)
     started = time.perf_counter()
-    for repeat in range(5):
+    for repeat in range(30):
         for name, call in contenders.items():
             took, cores, _ = _seconds(call)
             if took < timings[name].best:
