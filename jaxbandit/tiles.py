@@ -153,7 +153,6 @@ def play_tiles(
     kind: Hashable = None
     placed: dict[int, Any] = {}
     waiting: deque[tuple[Layout, Future[list[Joined]]]] = deque()
-    most_waiting = WAITING_CALLS * workers if workers > 1 else 0
     pool = ThreadPoolExecutor(workers)
     try:
         for number, (job, span) in enumerate(_spans(work, pace, workers)):
@@ -174,7 +173,9 @@ def play_tiles(
             else:
                 future = pool.submit(play, job, span, placed[place], place)
             waiting.append((layout, future))
-            while len(waiting) > most_waiting:
+            # One a worker, until it is known how long tiles take.
+            calls = WAITING_CALLS if pace.is_known and workers > 1 else 1
+            while len(waiting) >= calls * workers:
                 first, future = waiting.popleft()
                 yield from ((first, tile) for tile in future.result())
         for first, future in waiting:
@@ -202,6 +203,11 @@ class _Pace:
     seconds: float = math.inf
     """Of a tile in the last call; not known at first."""
 
+    @property
+    def is_known(self) -> bool:
+        """Whether a call has ended."""
+        return self.seconds < math.inf
+
     def most(self, job: Job) -> int:
         """Tiles of a job for a call."""
         return int(max(1, min(most_tiles(job, self.platform), _CALL_SECONDS / self.seconds)))
@@ -213,11 +219,10 @@ def _spans(
     """Tiles of a job that follow each other, for a call; fewer near the end, for all workers to end
     at about the same time."""
     work = iter(work)
-    shares = 4 * workers
-    ahead = deque(islice(work, shares * MOST_TILES))
+    ahead = deque(islice(work, workers * MOST_TILES))
     while ahead:
         job, first = ahead[0]
-        most = max(1, min(len(ahead) // shares, pace.most(job)))
+        most = max(1, min(len(ahead) // workers, pace.most(job)))
         span = range(first, first)
         while len(span) < most and ahead and ahead[0][0] is job and ahead[0][1] == span.stop:
             ahead.popleft()
