@@ -37,11 +37,6 @@ KNOWN_PRIMITIVES = frozenset(
 )
 
 
-def is_possible(platform: str) -> bool:
-    """Whether kernels can be asked for: on CPUs, by a compiler that is known to follow."""
-    return platform == "cpu" and jax.__version_info__ >= (0, 10)
-
-
 def one_kernel(function: Callable[..., Any], *operands: Any) -> Any:
     """`function(*operands)`, as a single kernel where all that it does can be in one.
 

@@ -174,56 +174,64 @@ def play_tile(
     loss = jax.vmap(losses, in_axes=(axes,), out_axes=axes.mean)(world)
     report_all = jax.vmap(report, in_axes=(None, axes.mean, carry_axes, None))
 
+    def play_on(
+        params: Any, world: World, loss: Losses, carry: Any, ends: Array, seen: Any, first: Any
+    ) -> tuple[Array, dict[str, Any]]:
+        """The pulls of some runs; what is seen of them is written from run `first` on."""
+
+        def to_checkpoint(index: Array, played: Any) -> Any:
+            carry, seen = played
+            start, end = jnp.where(index > 0, ends[index - 1], 0), ends[index]
+            carry = lax.fori_loop(
+                start + 1,
+                end + 1,
+                lambda number, carry: play_all(params, world, loss, carry, number),
+                carry,
+            )
+            now = report_all(params, loss, carry, end.astype(world.mean.dtype))
+            return carry, jax.tree.map(
+                lambda all, row: lax.dynamic_update_slice(all, row[None], (index, first)), seen, now
+            )
+
+        (_, tally), seen = lax.fori_loop(0, len(ends), to_checkpoint, (carry, seen))
+        return tally.pulls, seen
+
     runs = jax.tree.leaves(world.keys)[0].shape[-1]
     block = _BLOCK if as_kernel and runs % _BLOCK == 0 else runs
 
-    def play_on(
+    def play_blocks(
         params: Any, world: World, loss: Losses, carry: Any, ends: Array
     ) -> tuple[Array, dict[str, Any]]:
         def play_block(number: Array, out: tuple[Array, dict[str, Any]]) -> Any:
             first = number * block
-
-            def of_block(leaf: Array, axis: int) -> Array:
-                return lax.dynamic_slice_in_dim(leaf, first, block, axis)
-
-            def mine(part: Any, axis: int | None) -> Any:
-                return part if axis is None else jax.tree.map(lambda x: of_block(x, axis), part)
-
-            my_world, my_loss = World(*map(mine, world, axes)), mine(loss, axes.mean)
-
-            def to_checkpoint(index: Array, played: Any) -> Any:
-                carry, seen = played
-                start, end = jnp.where(index > 0, ends[index - 1], 0), ends[index]
-                carry = lax.fori_loop(
-                    start + 1,
-                    end + 1,
-                    lambda number, carry: play_all(params, my_world, my_loss, carry, number),
-                    carry,
-                )
-                now = report_all(params, my_loss, carry, end.astype(world.mean.dtype))
-                # Where they stay: runs last, blocks side by side.
-                seen = jax.tree.map(
-                    lambda all, row: lax.dynamic_update_slice(all, row[None], (index, first)),
-                    seen,
-                    now,
-                )
-                return carry, seen
-
-            pulls, seen = out
-            my_carry = jax.tree.map(of_block, carry, carry_axes)
-            (_, tally), seen = lax.fori_loop(0, len(ends), to_checkpoint, (my_carry, seen))
+            mine = partial(_some_runs, first, block)
+            pulls, seen = play_on(
+                params,
+                World(*map(mine, world, axes)),
+                mine(loss, axes.mean),
+                jax.tree.map(mine, carry, carry_axes),
+                ends,
+                out[1],
+                first,
+            )
             axis = carry_axes[1].pulls
-            return lax.dynamic_update_slice_in_dim(pulls, tally.pulls, first, axis), seen
+            return lax.dynamic_update_slice_in_dim(out[0], pulls, first, axis), seen
 
         shapes = jax.eval_shape(report_all, params, loss, carry, world.horizon)
         seen = jax.tree.map(lambda x: jnp.zeros((len(ends), *x.shape), x.dtype), shapes)
-        out = jnp.zeros_like(carry[1].pulls), seen
         if block == runs:
-            return play_block(jnp.int32(0), out)
-        return lax.fori_loop(0, runs // block, play_block, out)
+            return play_on(params, world, loss, carry, ends, seen, 0)
+        return lax.fori_loop(0, runs // block, play_block, (jnp.zeros_like(carry[1].pulls), seen))
 
     ends = jnp.minimum(ends, world.horizon.astype(ends.dtype))
     operands = (policy.params, world, loss, carry, ends)
-    pulls, seen = one_kernel(play_on, *operands) if as_kernel else play_on(*operands)
+    pulls, seen = one_kernel(play_blocks, *operands) if as_kernel else play_blocks(*operands)
     pulls = jnp.moveaxis(pulls, carry_axes[1].pulls, 0)
     return Seen(pulls=pulls, **jax.tree.map(lambda leaf: jnp.swapaxes(leaf, 0, 1), seen))
+
+
+def _some_runs(first: Array, many: int, part: Any, axis: int | None) -> Any:
+    """`many` runs of arrays that have them along `axis`."""
+    if axis is None:
+        return part
+    return jax.tree.map(lambda x: lax.dynamic_slice_in_dim(x, first, many, axis), part)

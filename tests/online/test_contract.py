@@ -116,7 +116,7 @@ def test_simulated_is_rolled_out():
     for name in POLICIES:  # those of test_simulate.py, and those like others
         if name.startswith(("ucb", "lcb", "oto")) or "unknown" in name:
             del policies[name]
-    found, totals = play(runs, policies), drawn_totals()
+    found, totals = play(runs, policies), drawn_totals(runs=runs)
     for name, policy in policies.items():
         trajectory = cases.rollouts(policy, ENVIRONMENT, COUNT, totals, 120, KEY)
         expected = curves(trajectory)
