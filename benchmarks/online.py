@@ -248,8 +248,12 @@ def million_runs() -> None:
 def report_memory(runs: int) -> None:
     """Run so many, with progress, and print the peak memory of this process."""
 
+    shown = 0
+
     def progress(done: int, total: int) -> None:
-        if done == total or done * 10 // total > (done - 512) * 10 // total:
+        nonlocal shown
+        if done * 10 // total > shown:
+            shown = done * 10 // total
             print(f"  {done:,} runs of {total:,}", file=sys.stderr, flush=True)
 
     setting = make_setting("OtO", 20, 2000, runs)
