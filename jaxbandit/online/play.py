@@ -121,18 +121,7 @@ def play_tile(
         problem = Problem(world.count, world.total, world.horizon)
         return policy.init(params, problem), tally
 
-    def one_run(leaf: Any, axis: int | None) -> Any:
-        return leaf if axis is None else leaf[..., 0]
-
-    def first_run(world: World) -> World:
-        # An axis stands for all leaves of its part of the world.
-        parts = (
-            jax.tree.map(partial(one_run, axis=axis), part)
-            for part, axis in zip(world, axes, strict=True)
-        )
-        return World(*parts)
-
-    one_world = jax.eval_shape(first_run, world)
+    one_world = jax.eval_shape(lambda world: World(*map(_first_run, world, axes)), world)
     carry_axes = jax.tree.map(
         lambda leaf: run_axis(leaf.shape), jax.eval_shape(init, policy.params, one_world)
     )
@@ -228,6 +217,14 @@ def play_tile(
     pulls, seen = one_kernel(play_blocks, *operands) if as_kernel else play_blocks(*operands)
     pulls = jnp.moveaxis(pulls, carry_axes[1].pulls, 0)
     return Seen(pulls=pulls, **jax.tree.map(lambda leaf: jnp.swapaxes(leaf, 0, 1), seen))
+
+
+# An axis stands for all leaves of a part of the world.
+
+
+def _first_run(part: Any, axis: int | None) -> Any:
+    """One run of arrays that have them last, unless `axis` is None."""
+    return part if axis is None else jax.tree.map(lambda x: x[..., 0], part)
 
 
 def _some_runs(first: Array, many: int, part: Any, axis: int | None) -> Any:

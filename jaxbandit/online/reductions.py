@@ -15,7 +15,7 @@ from jaxbandit.online.indexing import ROWS_ABOVE
 def first_argmax(value: Float[Array, " arms"]) -> Int[Array, ""]:
     """The lowest index at which `value` is largest.
 
-    A chain of comparisons, one an arm: `jnp.argmax` is many times slower from some 25 arms on.
+    Comparisons as vector code, one an arm: `jnp.argmax` is many times slower from some 25 arms on.
     """
     arms = value.shape[0]
     if arms <= ROWS_ABOVE:
