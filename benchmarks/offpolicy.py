@@ -127,7 +127,7 @@ def _statistics(
                 "jaxbandit": lambda: jb.task_statistics(log, tasks),
                 "jax segment_sum": lambda: segment_sum(on_device),
             },
-            repeats=2,
+            repeats=5,
         ),
         "record",
         n,

@@ -1,22 +1,30 @@
-"""From a log to per-task sums: as a recursion over records, and in blocks of sorted records."""
+"""From a log to per-task sums: as a recursion over records, and in blocks of sorted records.
+
+Blocks are summed by a loop that is a single kernel of the CPU; the log is sent to it in chunks.
+"""
 
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from queue import Empty, SimpleQueue
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
+from jaxtyping import Int
 
-from jaxbandit import checks, tiles
+from jaxbandit import checks, packed, tiles
 from jaxbandit.checks import InputError, check_count
-from jaxbandit.linalg import einsum
+from jaxbandit.kernel import called_as_kernel
 from jaxbandit.offpolicy.model import BanditLog, TaskStatistics
 
-# Records sorted at a time: enough to fill blocks, little enough that memory stays flat.
-_CHUNK = 1 << 19
+# Fewest records in a chunk of a long log: enough to fill blocks, so few that memory stays flat.
+_CHUNK = 1 << 18
+# Blocks of records summed side by side: whole vectors, and few enough to stay in a core's cache.
+_LANES = 64
 
 
 def empty_statistics(tasks: int, features: int, dtype: jnp.dtype | None = None) -> TaskStatistics:
@@ -52,8 +60,8 @@ def scan_statistics(stats: TaskStatistics, log: BanditLog) -> TaskStatistics:
 def task_statistics(log: BanditLog, tasks: int) -> TaskStatistics:
     """Sums over each task's records.
 
-    Pure when traced. On concrete arrays it streams the log in chunks, sorts each by task and sums
-    by matrix products, which is several times faster than scattering record by record.
+    Pure when traced. Concrete arrays are streamed in chunks through the CPU: each is sorted by task
+    and summed in blocks side by side, several times faster than scattering record by record.
 
     Args:
         log: task [records] integers in [0, tasks); feature [records, features]; reward [records].
@@ -83,7 +91,8 @@ def task_statistics(log: BanditLog, tasks: int) -> TaskStatistics:
         return _scatter(log, tasks)
     _check_tasks(np.asarray(log.task), tasks)
     dtype = np.dtype(jnp.result_type(float))
-    stats = _stream(log, tasks, dtype)
+    device = _cpu()
+    stats = _scatter(log, tasks) if device is None else _stream(log, tasks, dtype, device)
     if not np.isfinite(np.sum(np.asarray(stats.gram)) + np.sum(np.asarray(stats.square))):
         # Sums show at no cost that a record is bad; only then is it looked for.
         checks.check_finite("log.feature", log.feature)
@@ -105,6 +114,14 @@ def _check_tasks(task: np.ndarray, tasks: int) -> None:
         )
 
 
+def _cpu() -> Any:
+    """The CPU as a device; None where JAX was told to use an accelerator alone."""
+    try:
+        return jax.local_devices(backend="cpu")[0]
+    except RuntimeError:
+        return None
+
+
 def _scatter(log: BanditLog, tasks: int) -> TaskStatistics:
     task = jnp.asarray(log.task)
     feature, reward = jnp.asarray(log.feature), jnp.asarray(log.reward)
@@ -117,77 +134,132 @@ def _scatter(log: BanditLog, tasks: int) -> TaskStatistics:
     )
 
 
-def _stream(log: BanditLog, tasks: int, dtype: np.dtype) -> TaskStatistics:
+def _stream(log: BanditLog, tasks: int, dtype: np.dtype, device: Any) -> TaskStatistics:
     task, feature, reward = (np.asarray(field) for field in log)
     n, d = feature.shape
-    # Sums over a chunk cost one pass over all tasks, so many tasks want longer chunks.
-    length = min(n, max(_CHUNK, 32 * tasks))
+    # A chunk costs one pass over all tasks, so many tasks want long ones; an even number of them
+    # keeps two cores busy, and places of numbers must fit 32 bits.
+    chunks = 2 * (n // (2 * max(_CHUNK, 16 * tasks))) or 1
+    length = min(-(-n // chunks), (2**31 - 1) // d)
+    if chunks == 1:
+        length = 1 << (length - 1).bit_length()  # Logs of about one size share a program.
     rows = int(np.clip(2 ** np.round(np.log2(length / tasks / 2)), 4, 256))
+    buffers: SimpleQueue[tuple[np.ndarray, np.ndarray]] = SimpleQueue()
 
-    def chunk_sums(start: int) -> np.ndarray:
+    def chunk_sums(start: int) -> tuple[np.ndarray, np.ndarray]:
         part = slice(start, start + length)
-        # A precision that is chosen for a while is so in the thread that chose it alone.
-        with jax.enable_x64(dtype == np.float64):
-            return _chunk_sums(task[part], feature[part], reward[part], tasks, rows, length, dtype)
+        blocks, count = _blocks(task[part], tasks, rows, length)
+        try:
+            features, rewards = buffers.get_nowait()
+        except Empty:
+            features, rewards = _aligned(length * d, dtype), _aligned(length, dtype)
+        features[: feature[part].size].reshape(-1, d)[:] = feature[part]
+        rewards[: len(reward[part])] = reward[part]
+        # Precision and device that are chosen for a while are so in the thread that chose alone.
+        with jax.enable_x64(dtype == np.float64), jax.default_device(device):
+            sums = np.asarray(_block_sums(blocks, features, rewards, tasks))
+        buffers.put((features, rewards))
+        return sums, count
 
-    total = np.zeros((tasks, (d + 1) ** 2), dtype)
+    total, counts = np.zeros((tasks, (d + 1) * (d + 2) // 2), dtype), np.zeros(tasks, np.int32)
     # Merged in order whatever the number of threads, so the bits do not depend on it.
     with ThreadPoolExecutor(tiles.usable_cores()) as pool:
-        for sums in pool.map(chunk_sums, range(0, n, length)):
+        for sums, count in pool.map(chunk_sums, range(0, n, length)):
             total += sums
-    total = total.reshape(tasks, d + 1, d + 1)
-    return TaskStatistics(
-        gram=jnp.asarray(total[:, :d, :d]),
-        moment=jnp.asarray(total[:, :d, d]),
-        square=jnp.asarray(total[:, d, d]),
-        count=jnp.asarray(np.bincount(task, minlength=tasks), jnp.int32),
-    )
-
-
-def _chunk_sums(
-    task: np.ndarray,
-    feature: np.ndarray,
-    reward: np.ndarray,
-    tasks: int,
-    rows: int,
-    length: int,
-    dtype: np.dtype,
-) -> np.ndarray:
-    """Sums of (phi, y)(phi, y)' over each task's records, [tasks, (features + 1)^2].
-
-    Records are sorted by task and each task's padded with zeros to whole blocks of `rows`; one
-    batched product gives every block's sums, and a sparse product adds a task's blocks.
-    """
-    from scipy.sparse import coo_array, csr_array
-
-    n, d = feature.shape
-    # Compressed-row form is a counting sort: its column indices are the records in task order.
-    ones = np.ones(n, np.int8)
-    order = coo_array((ones, (task, np.arange(n, dtype=np.int32))), shape=(tasks, n)).tocsr()
-    count = np.diff(order.indptr)
-    blocks = -(-count // rows)
-    last_block = np.cumsum(blocks)
-    # The bound depends on sizes alone, so that every chunk runs one compiled program.
-    bound = -(-length // rows) + min(tasks, length)
-    source = np.full(bound * rows, n, np.int32)
-    shift = rows * (last_block - blocks) - order.indptr[:-1]
-    source[np.arange(n) + np.repeat(shift, count)] = order.indices
-    records = np.zeros((n + 1, d + 1), dtype)  # the last row is the padding
-    records[:n, :d] = feature
-    records[:n, d] = reward
-    padded = records.take(source, axis=0, mode="clip").reshape(bound, rows, d + 1)
-    sums = np.asarray(_block_sums(padded)).reshape(bound, (d + 1) ** 2)
-    used = int(last_block[-1])
-    by_task = csr_array(
-        (np.ones(used, dtype), np.arange(used), np.concatenate([[0], last_block])),
-        shape=(tasks, bound),
-    )
-    return by_task @ sums
+            counts += count
+    return TaskStatistics(*_unpacked(total), count=jnp.asarray(counts))
 
 
 @jax.jit
-def _block_sums(block: Array) -> Array:
-    return einsum("bri,brj->bij", block, block)
+def _unpacked(total: Array) -> tuple[Array, Array, Array]:
+    """Sums of phi phi', y phi and y^2 from those of (phi, y)(phi, y)', packed, tasks first."""
+    d = packed.order_of(total.T) - 1
+    return total[:, packed.entry_index(d)], total[:, -d - 1 : -1], total[:, -1]
+
+
+class _Blocks(NamedTuple):
+    """Records in blocks of one task each; blocks in groups of `_LANES`, summed side by side."""
+
+    groups: np.ndarray
+    """[], groups that hold a block; what is beyond them is not looked at."""
+    longest: np.ndarray
+    """[groups], most records in a block of each."""
+    task: np.ndarray
+    """[blocks]."""
+    start: np.ndarray
+    """[blocks], where its records begin in `record`."""
+    count: np.ndarray
+    """[blocks], how many they are."""
+    record: np.ndarray
+    """[length], all records, by task."""
+
+
+def _blocks(
+    task: np.ndarray, tasks: int, rows: int, length: int
+) -> tuple[_Blocks, Int[np.ndarray, " tasks"]]:
+    """Blocks of up to `rows` records, of shapes that depend on sizes alone; records per task."""
+    from scipy.sparse import coo_array
+
+    # Compressed-row form is a counting sort: its column indices are the records in task order.
+    index = np.arange(len(task), dtype=np.int32)
+    by_task = coo_array((np.ones(len(task), np.int8), (task, index)), (tasks, len(task))).tocsr()
+    count = np.diff(by_task.indptr)
+    blocks = -(-count // rows)
+    owner = np.repeat(np.arange(tasks), blocks)
+    used = len(owner)
+    earlier = rows * (np.arange(used) - (np.cumsum(blocks) - blocks)[owner])
+    room = -(-(length // rows + min(tasks, length)) // _LANES)
+    of_task, start, size = np.zeros((3, room * _LANES), np.int32)
+    of_task[:used] = owner
+    start[:used] = by_task.indptr[owner] + earlier
+    size[:used] = np.minimum(count[owner] - earlier, rows)
+    record = np.empty(length, np.int32)
+    record[: len(task)] = by_task.indices
+    longest = size.reshape(room, _LANES).max(1)
+    groups = np.array(-(-used // _LANES), np.int32)
+    return _Blocks(groups, longest, of_task, start, size, record), count
+
+
+def _aligned(size: int, dtype: np.dtype) -> np.ndarray:
+    """An array that a CPU device takes as it is, where it would copy another."""
+    raw = np.empty(size * dtype.itemsize + 64, np.uint8)
+    start = -raw.ctypes.data % 64
+    return raw[start : start + size * dtype.itemsize].view(dtype)
+
+
+@partial(jax.jit, static_argnames="tasks")
+def _block_sums(blocks: _Blocks, feature: Array, reward: Array, tasks: int) -> Array:
+    return called_as_kernel(jax.jit(partial(_sum_blocks, tasks)), blocks, feature, reward)
+
+
+def _sum_blocks(tasks: int, blocks: _Blocks, feature: Array, reward: Array) -> Array:
+    d = feature.shape[0] // reward.shape[0]
+    row, column = np.tril_indices(d + 1)
+
+    def add_group(group: Array, total: Array) -> Array:
+        task, start, count = (
+            lax.dynamic_slice_in_dim(each, group * _LANES, _LANES)
+            for each in (blocks.task, blocks.start, blocks.count)
+        )
+
+        def add_records(j: Array, sums: Array) -> Array:
+            listed = j < count
+            record = blocks.record[jnp.where(listed, start + j, 0)]
+            columns = [feature[record * d + i] for i in range(d)] + [reward[record]]
+            both = jnp.where(listed, jnp.stack(columns), 0)
+            return sums + both[row] * both[column]
+
+        sums = jnp.zeros((len(row), _LANES), feature.dtype)
+        sums = lax.fori_loop(0, blocks.longest[group], add_records, sums)
+
+        def add_block(lane: Array, total: Array) -> Array:
+            before = lax.dynamic_slice_in_dim(total, task[lane], 1)
+            more = lax.dynamic_slice_in_dim(sums, lane, 1, axis=1).T
+            return lax.dynamic_update_slice_in_dim(total, before + more, task[lane], 0)
+
+        return lax.fori_loop(0, _LANES, add_block, total)
+
+    return lax.fori_loop(0, blocks.groups, add_group, jnp.zeros((tasks, len(row)), feature.dtype))
 
 
 @jax.jit

@@ -14,9 +14,9 @@ import jax.numpy as jnp
 from jax import Array, lax
 from jaxtyping import Float, Int
 
+from jaxbandit.kernel import one_kernel
 from jaxbandit.online.environments import Environment
 from jaxbandit.online.indexing import ROWS_ABOVE, add_at, run_axis, take
-from jaxbandit.online.kernel import one_kernel
 from jaxbandit.online.policies.base import Policy, Problem
 from jaxbandit.online.reductions import weighted_sum
 from jaxbandit.online.rollout import Game, play_round

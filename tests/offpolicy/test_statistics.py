@@ -38,10 +38,36 @@ def test_traced_sums(case, tight):
     assert_sums(stats, case.log, case.tasks, tight)
 
 
-def test_chunks_add_up(case, tight, monkeypatch):
+@pytest.fixture
+def long_log(monkeypatch) -> tuple[jb.BanditLog, int]:
+    """46 chunks; blocks of four records, many a group, some not full; two tasks without records."""
     monkeypatch.setattr(statistics, "_CHUNK", 64)
-    log = jb.BanditLog(*(np.concatenate([field] * 8) for field in case.log))
-    assert_sums(jb.task_statistics(log, case.tasks), log, case.tasks, tight)
+    rng = np.random.default_rng(0)
+    task = rng.choice([0, 1, 3, 4, 6], 5001, p=[0.5, 0.2, 0.1, 0.1, 0.1])
+    return jb.BanditLog(task, rng.normal(size=(5001, 3)), rng.normal(size=5001)), 7
+
+
+def test_chunks_add_up(long_log, x64):
+    assert_sums(jb.task_statistics(*long_log), *long_log, 1e-13 if x64 else 3e-6)
+
+
+def test_arrays_of_any_layout(long_log, x64):
+    log, tasks = long_log
+    wide = np.asfortranarray(np.repeat(log.feature, 2, axis=1))[:, ::2].astype(np.float32)
+    strided = jb.BanditLog(log.task.astype(np.uint8), wide, log.reward)
+    assert_sums(jb.task_statistics(strided, tasks), log, tasks, 1e-7 if x64 else 3e-6)
+
+
+def test_threads_do_not_change_bits(long_log, monkeypatch):
+    two = jb.task_statistics(*long_log)
+    monkeypatch.setattr("jaxbandit.tiles.usable_cores", lambda: 1)
+    for a, b in zip(two, jb.task_statistics(*long_log), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_without_a_cpu_device(long_log, x64, monkeypatch):
+    monkeypatch.setattr(statistics, "_cpu", lambda: None)
+    assert_sums(jb.task_statistics(*long_log), *long_log, 1e-13 if x64 else 3e-6)
 
 
 def test_recursion_can_be_continued_and_mapped(case, tight):

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from jax import lax
 
+from jaxbandit.kernel import KNOWN_PRIMITIVES, one_kernel, parts_on_cpu
 from jaxbandit.online.indexing import put, take
-from jaxbandit.online.kernel import KNOWN_PRIMITIVES, one_kernel, parts_on_cpu
 
 WIDTH = 48
 TABLE = np.linspace(-2, 2, 20 * WIDTH, dtype=np.float32).reshape(20, WIDTH)
