@@ -159,7 +159,7 @@ def posteriors() -> None:
 
     report(
         "posteriors of 100,000 tasks, d = 10",
-        fastest({"jaxbandit": lambda: jb.task_posteriors(model, stats), "NumPy": dense}, repeats=3),
+        fastest({"jaxbandit": lambda: jb.task_posteriors(model, stats), "NumPy": dense}, repeats=5),
         "task",
         tasks,
         "jaxbandit",

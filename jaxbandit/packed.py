@@ -48,27 +48,46 @@ def pack_congruence(
     factor: Float[Array, "d k"], matrix: Float[Array, "batch d d"]
 ) -> Float[Array, "entries batch"]:
     """`F' A F` for one F and many symmetric A, packed."""
-    d, k = factor.shape
+    d = factor.shape[0]
     if d > UNROLL_LIMIT:
         return pack(matmul(factor.T, matmul(matrix, factor)))
-    rows, columns = np.tril_indices(k)
-    coefficients = factor[:, rows].T[:, :, None] * factor[:, columns].T[:, None, :]
-    return einsum("ec,bc->eb", coefficients.reshape(-1, d * d), matrix.reshape(-1, d * d))
+    rows, columns = np.tril_indices(d)
+    return einsum("ec,bc->eb", _congruence(factor.T), matrix[:, rows, columns])
 
 
 def unpack_congruence(
-    factor: Float[Array, "d k"], packed: Float[Array, "entries batch"]
+    factor: Float[Array, "d k"],
+    packed: Float[Array, "entries batch"],
+    root: Float[Array, "k r"] | None = None,
 ) -> Float[Array, "batch d d"]:
-    """`F A F'` for one F and many packed symmetric A, as ordinary matrices."""
-    d, k = factor.shape
+    """`F A F'` for one F and many packed symmetric A, as ordinary matrices.
+
+    With a root K, `F (A + A K K' A) F'`.
+    """
+    d = factor.shape[0]
     if d > UNROLL_LIMIT:
+        # A is on the left of every product but the last, so that each is a single large one.
         matrix = jnp.moveaxis(unpack(packed), -1, 0)
-        return symmetrize(matmul(matmul(factor, matrix), factor.T))
-    rows, columns = np.tril_indices(k)
-    one_side = factor[:, rows].T[:, :, None] * factor[:, columns].T[:, None, :]
-    both_sides = one_side + jnp.swapaxes(one_side, 1, 2)
-    coefficients = jnp.where((rows == columns)[:, None, None], one_side, both_sides)
-    return einsum("eb,ec->bc", packed, coefficients.reshape(-1, d * d)).reshape(-1, d, d)
+        half = jnp.swapaxes(matmul(matrix, factor.T), -1, -2)
+        whole = matmul(half, factor.T)
+        if root is not None:
+            through = matmul(half, root)
+            whole = whole + matmul(through, jnp.swapaxes(through, -1, -2))
+        return symmetrize(whole)
+    if root is not None:
+        packed = packed + outer(einsum("kr,kib->rib", root, unpack(packed)))
+    lower = einsum("ec,cb->be", _congruence(factor), packed)
+    return lower[:, entry_index(d)]
+
+
+def _congruence(factor: Float[Array, "d k"]) -> Float[Array, "entries others"]:
+    """The matrix that takes packed A to packed `F A F'`."""
+    d, k = factor.shape
+    row, column = np.tril_indices(d)
+    i, j = np.tril_indices(k)
+    one_side = factor[row][:, i] * factor[column][:, j]
+    other_side = factor[row][:, j] * factor[column][:, i]
+    return jnp.where(i == j, one_side, one_side + other_side)
 
 
 @jax.custom_jvp
@@ -125,6 +144,19 @@ def multiply(
     for column, coordinate in zip(columns[1:], vector[1:], strict=True):
         product = product + column * coordinate
     return product
+
+
+def product(
+    first: Float[Array, "entries *batch"], second: Float[Array, "entries *batch"]
+) -> Float[Array, "entries *batch"]:
+    """`A B` for packed symmetric A and B that commute, so that it is symmetric too."""
+    order = order_of(first)
+    rows, columns = np.tril_indices(order)
+    entry = entry_index(order)
+    total = first[entry[rows, 0]] * second[entry[0, columns]]
+    for j in range(1, order):
+        total = total + first[entry[rows, j]] * second[entry[j, columns]]
+    return total
 
 
 def outer(vectors: Float[Array, "k d *batch"]) -> Float[Array, "entries *batch"]:

@@ -246,6 +246,14 @@ def width(widths: Mapping[str, int]) -> int:
     return widths.get(jax.local_devices()[0].platform, widths["accelerator"])
 
 
+def aligned(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
+    """An array to be filled that a CPU device then takes as it is, where it would copy another."""
+    size = math.prod(shape) * dtype.itemsize
+    raw = np.empty(size + 64, np.uint8)
+    start = -raw.ctypes.data % 64
+    return raw[start : start + size].view(dtype).reshape(shape)
+
+
 def usable_cores() -> int:
     """Cores this process may run on."""
     if hasattr(os, "sched_getaffinity"):

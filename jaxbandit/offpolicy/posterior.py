@@ -15,6 +15,7 @@ from jax.typing import ArrayLike
 from jaxbandit import checks, linalg, packed, spd
 from jaxbandit.linalg import einsum
 from jaxbandit.offpolicy import task_coordinates as coordinates
+from jaxbandit.offpolicy import task_pieces
 from jaxbandit.offpolicy.model import (
     Gaussian,
     HierarchicalGaussian,
@@ -22,7 +23,7 @@ from jaxbandit.offpolicy.model import (
     check_model,
     check_statistics,
 )
-from jaxbandit.offpolicy.task_coordinates import Block, HyperInformation
+from jaxbandit.offpolicy.task_coordinates import Basis, Block, Hyper, HyperInformation
 
 
 def hyper_posterior(model: HierarchicalGaussian, stats: TaskStatistics) -> Gaussian:
@@ -55,7 +56,7 @@ def hyper_posterior(model: HierarchicalGaussian, stats: TaskStatistics) -> Gauss
     [1.0, 0.6667]
     """
     model, stats = _checked(model, stats)
-    return _hyper_posterior(model, _hyper_information(model, stats))
+    return _hyper_posterior(model, hyper_information(model, stats))
 
 
 def hyper_posterior_from(model: HierarchicalGaussian, information: HyperInformation) -> Gaussian:
@@ -73,7 +74,9 @@ def hyper_information(model: HierarchicalGaussian, stats: TaskStatistics) -> Hyp
     Raises:
         InputError: shapes disagree, or the model is not valid (`check_model`).
     """
-    return _hyper_information(*_checked(model, stats))
+    model, stats = _checked(model, stats)
+    each = task_pieces.each(lambda some: _hyper_information(model, some.stats, some.skip), stats)
+    return task_pieces.total(each)
 
 
 def scan_hyper_information(
@@ -114,7 +117,13 @@ def task_posteriors(model: HierarchicalGaussian, stats: TaskStatistics) -> Gauss
     Source:
         Hong et al. 2023, eq. 8.
     """
-    return _task_posteriors(*_checked(model, stats))
+    model, stats = _checked(model, stats)
+    learned = task_pieces.each(lambda some: _learn(model, some.stats, some.skip), stats)
+    hyper = _given(model, task_pieces.total(information for information, _ in learned))
+    kept = (kept for _, kept in learned)
+    return task_pieces.joined(
+        lambda some, kept: _conclude(model, hyper, some.stats, kept), stats, kept
+    )
 
 
 def oracle_posteriors(
@@ -140,7 +149,8 @@ def oracle_posteriors(
     features = model.hyper_mean.shape
     checks.check_shape("hyper_parameter", hyper_parameter, features, "[features]")
     checks.check_finite("hyper_parameter", hyper_parameter)
-    return _oracle_posteriors(model, stats, jnp.asarray(hyper_parameter, model.hyper_mean.dtype))
+    known = jnp.asarray(hyper_parameter, model.hyper_mean.dtype)
+    return task_pieces.joined(lambda some: _oracle_posteriors(model, some.stats, known), stats)
 
 
 def flat_posteriors(model: HierarchicalGaussian, stats: TaskStatistics) -> Gaussian:
@@ -161,7 +171,8 @@ def flat_posteriors(model: HierarchicalGaussian, stats: TaskStatistics) -> Gauss
     Source:
         Hong et al. 2023, section 3.3.
     """
-    return _flat_posteriors(*_checked(model, stats))
+    model, stats = _checked(model, stats)
+    return task_pieces.joined(lambda some: _flat_posteriors(model, some.stats), stats)
 
 
 def new_task_posterior(model: HierarchicalGaussian, stats: TaskStatistics) -> Gaussian:
@@ -223,8 +234,7 @@ def _scan(
 
 @jax.jit
 def _hyper_posterior(model: HierarchicalGaussian, information: HyperInformation) -> Gaussian:
-    basis = coordinates.basis(model)
-    hyper = coordinates.hyper(basis, information)
+    basis, hyper = _given(model, information)
     return Gaussian(
         model.hyper_mean + linalg.matmul(basis.factor, hyper.mean),
         linalg.congruence(basis.factor, linalg.outer_gram(hyper.root)),
@@ -232,25 +242,51 @@ def _hyper_posterior(model: HierarchicalGaussian, information: HyperInformation)
 
 
 @jax.jit
-def _hyper_information(model: HierarchicalGaussian, stats: TaskStatistics) -> HyperInformation:
-    return _learn(coordinates.basis(model).factor, model, stats)[0]
+def _hyper_information(
+    model: HierarchicalGaussian, stats: TaskStatistics, skip: ArrayLike
+) -> HyperInformation:
+    return _learn(model, stats, skip)[0]
 
 
 @jax.jit
-def _task_posteriors(model: HierarchicalGaussian, stats: TaskStatistics) -> Gaussian:
+def _learn(
+    model: HierarchicalGaussian, stats: TaskStatistics, skip: ArrayLike
+) -> tuple[HyperInformation, tuple[Array, Array]]:
+    """What the tasks beyond `skip` say about the hyper-parameter, and each task's P and P b."""
+    factor = coordinates.basis(model).factor
+
+    def add(carry: HyperInformation, block: Block) -> tuple[HyperInformation, tuple[Array, Array]]:
+        tasks = coordinates.condition(factor, model, block.stats)
+        carry = coordinates.add_information(carry, tasks, block.fresh)
+        return carry, (tasks.inverse, tasks.solution)
+
+    return coordinates.over_blocks(add, coordinates.no_information(model), stats, skip=skip)
+
+
+@jax.jit
+def _given(model: HierarchicalGaussian, information: HyperInformation) -> tuple[Basis, Hyper]:
     basis = coordinates.basis(model)
-    information, kept = _learn(basis.factor, model, stats)
-    hyper = coordinates.hyper(basis, information)
+    return basis, coordinates.hyper(basis, information)
+
+
+@jax.jit
+def _conclude(
+    model: HierarchicalGaussian,
+    given: tuple[Basis, Hyper],
+    stats: TaskStatistics,
+    kept: tuple[Array, Array],
+) -> Gaussian:
+    """Posteriors of tasks, from what `_given` and `_learn` say."""
+    basis, hyper = given
 
     def write(out: Gaussian, block: Block) -> tuple[Gaussian, None]:
         inverse, solution = block.kept
-        # P + P S P = P + (P K)(P K)', with S = K K'.
-        through = einsum("kr,kis->ris", hyper.root, packed.unpack(inverse))
-        cov = inverse + packed.outer(through)
         mean = solution + packed.multiply(
             inverse, jnp.broadcast_to(hyper.mean[:, None], solution.shape)
         )
-        return _write(out, block.start, _back(basis.factor, model, mean, cov)), None
+        # P + P S P, with S = K K'.
+        back = _back(basis.factor, model, mean, inverse, hyper.root)
+        return _write(out, block.start, back), None
 
     return coordinates.over_blocks(write, _empty(stats), stats, kept)[0]
 
@@ -304,19 +340,6 @@ def _checked(
     return checked, check_statistics(stats, checked.hyper_mean.shape[0], checked.hyper_mean.dtype)
 
 
-def _learn(
-    factor: Array, model: HierarchicalGaussian, stats: TaskStatistics
-) -> tuple[HyperInformation, tuple[Array, Array]]:
-    """What all tasks say about the hyper-parameter, and each task's P and P b."""
-
-    def add(carry: HyperInformation, block: Block) -> tuple[HyperInformation, tuple[Array, Array]]:
-        tasks = coordinates.condition(factor, model, block.stats)
-        carry = coordinates.add_information(carry, tasks, block.fresh)
-        return carry, (tasks.inverse, tasks.solution)
-
-    return coordinates.over_blocks(add, coordinates.no_information(model), stats)
-
-
 def _own_posteriors(factor: Array, model: HierarchicalGaussian, stats: TaskStatistics) -> Gaussian:
     """Posteriors of all tasks from their own data under the prior N(hyper_mean, F F')."""
 
@@ -327,11 +350,13 @@ def _own_posteriors(factor: Array, model: HierarchicalGaussian, stats: TaskStati
     return coordinates.over_blocks(write, _empty(stats), stats)[0]
 
 
-def _back(factor: Array, model: HierarchicalGaussian, mean: Array, cov: Array) -> Gaussian:
+def _back(
+    factor: Array, model: HierarchicalGaussian, mean: Array, cov: Array, root: Array | None = None
+) -> Gaussian:
     """Packed Gaussians, tasks last, from task coordinates to the features'."""
     return Gaussian(
         model.hyper_mean + einsum("ij,js->si", factor, mean),
-        packed.unpack_congruence(factor, cov),
+        packed.unpack_congruence(factor, cov, root),
     )
 
 

@@ -140,7 +140,7 @@ def _stream(log: BanditLog, tasks: int, dtype: np.dtype, device: Any) -> TaskSta
     # A chunk costs one pass over all tasks, so many tasks want long ones; an even number of them
     # keeps two cores busy, and places of numbers must fit 32 bits.
     chunks = 2 * (n // (2 * max(_CHUNK, 16 * tasks))) or 1
-    length = min(-(-n // chunks), (2**31 - 1) // d)
+    length = min(max(-(-n // chunks), _LANES), (2**31 - 1) // d)
     if chunks == 1:
         length = 1 << (length - 1).bit_length()  # Logs of about one size share a program.
     rows = int(np.clip(2 ** np.round(np.log2(length / tasks / 2)), 4, 256))
@@ -152,7 +152,7 @@ def _stream(log: BanditLog, tasks: int, dtype: np.dtype, device: Any) -> TaskSta
         try:
             features, rewards = buffers.get_nowait()
         except Empty:
-            features, rewards = _aligned(length * d, dtype), _aligned(length, dtype)
+            features, rewards = tiles.aligned((length * d,), dtype), tiles.aligned((length,), dtype)
         features[: feature[part].size].reshape(-1, d)[:] = feature[part]
         rewards[: len(reward[part])] = reward[part]
         # Precision and device that are chosen for a while are so in the thread that chose alone.
@@ -220,16 +220,11 @@ def _blocks(
     return _Blocks(groups, longest, of_task, start, size, record), count
 
 
-def _aligned(size: int, dtype: np.dtype) -> np.ndarray:
-    """An array that a CPU device takes as it is, where it would copy another."""
-    raw = np.empty(size * dtype.itemsize + 64, np.uint8)
-    start = -raw.ctypes.data % 64
-    return raw[start : start + size * dtype.itemsize].view(dtype)
-
-
 @partial(jax.jit, static_argnames="tasks")
 def _block_sums(blocks: _Blocks, feature: Array, reward: Array, tasks: int) -> Array:
-    return called_as_kernel(jax.jit(partial(_sum_blocks, tasks)), blocks, feature, reward)
+    # Of a single task nobody would ask which, and a kernel must use all that it is given.
+    kernel = jax.jit(partial(_sum_blocks, max(tasks, 2)))
+    return called_as_kernel(kernel, blocks, feature, reward)[:tasks]
 
 
 def _sum_blocks(tasks: int, blocks: _Blocks, feature: Array, reward: Array) -> Array:

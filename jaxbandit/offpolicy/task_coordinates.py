@@ -27,14 +27,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
+from jax.typing import ArrayLike
 from jaxtyping import Bool, Float, Int
 
 from jaxbandit import linalg, packed, spd
 from jaxbandit.linalg import einsum
 from jaxbandit.offpolicy.model import HierarchicalGaussian, TaskStatistics
 
-# Tasks handled at a time: packed matrices of so many tasks stay in a core's cache.
-_BLOCK = 2048
+# Numbers in the packed matrices of tasks that are handled at a time: few enough for a core's cache.
+_BLOCK_ENTRIES = 1 << 15
 
 
 class HyperInformation(NamedTuple):
@@ -164,17 +165,17 @@ def add_information(
 ) -> HyperInformation:
     """Information of the fresh tasks added."""
     d = len(tasks.vector)
-    known = tasks.precision * fresh
+    weight = fresh.astype(tasks.solution.dtype)
     if d <= linalg.UNROLL_LIMIT:
-        # All products of an entry of P with one of A at once; T_ik = sum_j P_ij A_jk.
-        products = einsum("es,fs->ef", tasks.inverse, known)
-        entry = packed.entry_index(d)
-        precision = jnp.sum(products[entry[:, :, None], entry[None]], axis=1)
+        precision = packed.unpack(
+            linalg.matmul(packed.product(tasks.inverse, tasks.precision), weight)
+        )
     else:
+        known = tasks.precision * weight
         precision = einsum("ijs,jks->ik", packed.unpack(tasks.inverse), packed.unpack(known))
     return HyperInformation(
         carry.precision + linalg.symmetrize(precision),
-        carry.vector + linalg.matmul(tasks.solution, fresh.astype(tasks.solution.dtype)),
+        carry.vector + linalg.matmul(tasks.solution, weight),
     )
 
 
@@ -206,11 +207,18 @@ def hyper(basis: Basis, information: HyperInformation) -> Hyper:
     )
 
 
+def block_size(features: int) -> int:
+    """Tasks handled at a time, a power of two."""
+    entries = features * (features + 1) // 2
+    return int(np.clip(1 << max(_BLOCK_ENTRIES // entries, 1).bit_length() - 1, 128, 2048))
+
+
 def over_blocks(
     visit: Callable[[Any, Block], tuple[Any, Any]],
     carry: Any,
     stats: TaskStatistics,
     kept: Any = None,
+    skip: ArrayLike = 0,
 ) -> tuple[Any, Any]:
     """Fold `visit(carry, block) -> (carry, keep)` over all tasks.
 
@@ -219,25 +227,25 @@ def over_blocks(
         carry: its first carry.
         stats: of all tasks.
         kept: what an earlier visit kept, [blocks, ...], given to this one.
+        skip: [], tasks in front that are not fresh.
 
     Returns:
         The last carry, and what was kept, [blocks, ...].
     """
-    m = stats.count.shape[0]
-    if m <= _BLOCK:
-        everything = Block(
-            jnp.int32(0), jnp.ones(m, bool), stats, jax.tree.map(lambda x: x[0], kept)
-        )
-        carry, keep = visit(carry, everything)
+    m, size = stats.count.shape[0], block_size(stats.moment.shape[-1])
+    if m <= size:
+        fresh = jnp.arange(m) >= skip
+        kept = jax.tree.map(lambda x: x[0], kept)
+        carry, keep = visit(carry, Block(jnp.int32(0), fresh, stats, kept))
         return carry, jax.tree.map(lambda x: x[None], keep)
 
     # The last block overlaps the one before it.
-    first = np.arange(0, m, _BLOCK, dtype=np.int32)
-    starts = np.minimum(first, m - _BLOCK)
+    first = np.arange(0, m, size, dtype=np.int32)
+    starts = np.minimum(first, m - size)
 
     def step(carry: Any, block: tuple[Array, Array, Any]) -> tuple[Any, Any]:
         start, first, kept = block
-        part = jax.tree.map(lambda x: lax.dynamic_slice_in_dim(x, start, _BLOCK), stats)
-        return visit(carry, Block(start, start + jnp.arange(_BLOCK) >= first, part, kept))
+        part = jax.tree.map(lambda x: lax.dynamic_slice_in_dim(x, start, size), stats)
+        return visit(carry, Block(start, start + jnp.arange(size) >= first, part, kept))
 
-    return lax.scan(step, carry, (jnp.asarray(starts), jnp.asarray(first), kept))
+    return lax.scan(step, carry, (jnp.asarray(starts), jnp.maximum(first, skip), kept))

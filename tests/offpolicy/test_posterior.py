@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 
 import jaxbandit as jb
-from jaxbandit.offpolicy import task_coordinates
+from jaxbandit.offpolicy import task_coordinates, task_pieces
 from tests import oracle
 from tests.offpolicy.cases import KINDS, TASKS, Case, make_case, normwise
 
@@ -152,8 +152,40 @@ def small() -> Solved:
     return solved("plain", 2)
 
 
+def test_tasks_in_pieces(rtol, monkeypatch):
+    """Eager calls share pieces of the tasks out among threads, traced ones are one program."""
+    monkeypatch.setattr(task_pieces, "_BLOCKS", 2)
+    case = make_case("plain", 20)
+    tasks = 5 * task_coordinates.block_size(20) - 20  # three pieces, the last overlaps
+    rng = np.random.default_rng(0)
+    log = jb.BanditLog(
+        rng.integers(0, tasks, 3 * tasks),
+        rng.normal(size=(3 * tasks, 20)),
+        rng.normal(size=3 * tasks),
+    )
+    stats = jb.task_statistics(log, tasks)
+    assert len(task_pieces.each(lambda piece: piece, stats)) == 3
+    functions = (
+        jb.task_posteriors,
+        jb.flat_posteriors,
+        lambda model, stats: jb.oracle_posteriors(model, stats, jnp.ones(20)),
+        jb.hyper_information,
+        jb.hyper_posterior,
+    )
+    for function in functions:
+        pieces, whole = function(case.model, stats), jax.jit(function)(case.model, stats)
+        for one, two in zip(pieces, whole, strict=True):
+            assert one.dtype == two.dtype
+            assert normwise(one[None], two[None]) < rtol
+        with monkeypatch.context() as one_thread:
+            one_thread.setattr(task_pieces, "usable_cores", lambda: 0)
+            again = function(case.model, stats)
+        for one, two in zip(pieces, again, strict=True):
+            np.testing.assert_array_equal(one, two)
+
+
 def test_many_tasks_are_handled_as_few(rtol):
-    tasks = 2 * task_coordinates._BLOCK + 4  # the last block overlaps; four equal parts
+    tasks = 2 * task_coordinates.block_size(2) + 4  # the last block overlaps; four equal parts
     rng = np.random.default_rng(0)
     feature = rng.normal(size=(3 * tasks, 2))
     log = jb.BanditLog(rng.integers(0, tasks, 3 * tasks), feature, rng.normal(size=3 * tasks))

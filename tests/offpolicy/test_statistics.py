@@ -70,6 +70,16 @@ def test_without_a_cpu_device(long_log, x64, monkeypatch):
     assert_sums(jb.task_statistics(*long_log), *long_log, 1e-13 if x64 else 3e-6)
 
 
+@pytest.mark.parametrize(
+    ("records", "features", "tasks"), [(1, 1, 1), (1, 1, 2), (2, 3, 1), (65, 1, 2), (64, 2, 200)]
+)
+def test_sizes_at_which_little_is_left(records, features, tasks, x64):
+    rng = np.random.default_rng(0)
+    feature = rng.normal(size=(records, features))
+    log = jb.BanditLog(rng.integers(0, tasks, records), feature, rng.normal(size=records))
+    assert_sums(jb.task_statistics(log, tasks), log, tasks, 1e-13 if x64 else 3e-6)
+
+
 def test_recursion_can_be_continued_and_mapped(case, tight):
     empty = jb.empty_statistics(case.tasks, 2)
     assert_sums(jb.scan_statistics(empty, case.log), case.log, case.tasks, tight)
