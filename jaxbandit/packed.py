@@ -19,6 +19,9 @@ from jaxtyping import Float
 
 from jaxbandit.linalg import UNROLL_LIMIT, einsum, matmul, symmetrize
 
+# Numbers in a block of packed matrices on a CPU: it stays in a core's cache.
+_BLOCK_ENTRIES = 1 << 15
+
 
 def pack(matrix: Float[Array, "*batch d d"]) -> Float[Array, "entries *batch"]:
     """The lower triangle, row by row, entries first."""
@@ -42,6 +45,14 @@ def entry_index(order: int) -> np.ndarray:
 def order_of(packed: Array) -> int:
     """Order of the matrices in a packed array."""
     return int(np.sqrt(2 * packed.shape[0]))
+
+
+def block_size(order: int) -> int:
+    """How many matrices to handle at a time, a power of two."""
+    if jax.default_backend() != "cpu":
+        return 1 << 16
+    entries = order * (order + 1) // 2
+    return int(np.clip(1 << max(_BLOCK_ENTRIES // entries, 1).bit_length() - 1, 128, 2048))
 
 
 def pack_congruence(

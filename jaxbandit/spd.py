@@ -109,13 +109,16 @@ def _batched(*ranks: int) -> Callable[[Function], Function]:
         def call(*arrays: Array) -> tuple[Array, ...]:
             batch = arrays[0].shape[: arrays[0].ndim - ranks[0]]
             flat = [
-                jnp.moveaxis(array.reshape((-1, *array.shape[array.ndim - rank :])), 0, -1)
+                array.reshape((-1, *array.shape[array.ndim - rank :]))
                 for array, rank in zip(arrays, ranks, strict=True)
             ]
             return tuple(
-                jnp.moveaxis(out, -1, 0).reshape((*batch, *out.shape[:-1]))
-                for out in function(*flat)
+                out.reshape((*batch, *out.shape[1:])) for out in _in_blocks(batch_first, *flat)
             )
+
+        def batch_first(*arrays: Array) -> tuple[Array, ...]:
+            out = function(*(jnp.moveaxis(array, 0, -1) for array in arrays))
+            return tuple(jnp.moveaxis(array, -1, 0) for array in out)
 
         @call.def_vmap
         def _(
@@ -133,6 +136,24 @@ def _batched(*ranks: int) -> Callable[[Function], Function]:
         return call
 
     return decorate
+
+
+def _in_blocks(function: Function, *arrays: Array) -> tuple[Array, ...]:
+    """`function(*arrays)`, of rows that it treats alike, a block at a time."""
+    rows, size = len(arrays[0]), packed.block_size(arrays[0].shape[-1])
+    if rows < 2 * size:
+        return function(*arrays)
+    # The last block overlaps the one before it.
+    starts = np.minimum(np.arange(0, rows, size, dtype=np.int32), rows - size)
+
+    def step(whole: tuple[Array, ...], start: Array) -> tuple[tuple[Array, ...], None]:
+        part = function(*(lax.dynamic_slice_in_dim(x, start, size) for x in arrays))
+        update = partial(lax.dynamic_update_slice_in_dim, start_index=start, axis=0)
+        return tuple(update(x, y) for x, y in zip(whole, part, strict=True)), None
+
+    shapes = jax.eval_shape(function, *(x[:size] for x in arrays))
+    empty = tuple(jnp.zeros((rows, *x.shape[1:]), x.dtype) for x in shapes)
+    return lax.scan(step, empty, jnp.asarray(starts))[0]
 
 
 @_batched(2)

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxbandit import spd
+from jaxbandit import packed, spd
 from tests.matrices import random_spd
 
 BATCHES = ((), (5,), (2, 3))
@@ -29,6 +29,17 @@ def test_factor_inverse_and_solve(order, tol):
         np.testing.assert_allclose(
             solution, np.linalg.solve(matrix, vector[..., None])[..., 0], **tol
         )
+
+
+def test_more_than_blocks(tol, monkeypatch):
+    monkeypatch.setattr(packed, "block_size", lambda order: 4)
+    matrix, vector = random_spd(5, (3, 6)), np.random.default_rng(1).normal(size=(3, 6, 5))
+    inverse, log_det = spd.inverse(jnp.asarray(matrix))  # 18: the last block overlaps
+    np.testing.assert_allclose(inverse, np.linalg.inv(matrix), **tol)
+    np.testing.assert_allclose(log_det, np.linalg.slogdet(matrix)[1], **tol)
+    solution = jax.vmap(spd.solve)(jnp.asarray(matrix), jnp.asarray(vector))
+    expected = np.linalg.solve(matrix, vector[..., None])[..., 0]
+    np.testing.assert_allclose(solution, expected, **tol)
 
 
 @pytest.mark.parametrize("order", [3, 14])

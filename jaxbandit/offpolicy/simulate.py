@@ -18,7 +18,7 @@ from jax import Array, lax
 from jax.typing import ArrayLike
 from jaxtyping import Float
 
-from jaxbandit import linalg, tile_programs, tiles
+from jaxbandit import linalg, packed, tile_programs, tiles
 from jaxbandit.checks import InputError, check_count
 from jaxbandit.keys import Purpose, purpose_keys, run_key
 from jaxbandit.moments import Moments
@@ -225,16 +225,15 @@ def dense_statistics(log: BanditLog, listed: Array, tasks: int) -> TaskStatistic
     """Statistics of the listed records as one product: for short logs, and free of scatters."""
     d = log.feature.shape[1]
     columns = jnp.vstack([log.feature.T, log.reward, jnp.ones_like(log.reward)])
-    # All products of two columns, where half are needed: one operation rather than many.
-    products = (columns[:, None] * columns).reshape(-1, len(log.reward))
+    # Products of two columns, packed, and last the one that counts.
+    row, column = (np.append(index, d + 1) for index in np.tril_indices(d + 1))
     member = (log.task[:, None] == jnp.arange(tasks)) & listed[:, None]
-    sums = linalg.matmul(products, member.astype(products.dtype)).reshape(d + 2, d + 2, tasks)
-    row, column = np.indices((d, d))
+    sums = linalg.matmul(columns[row] * columns[column], member.astype(columns.dtype))
     return TaskStatistics(
-        gram=jnp.moveaxis(sums[np.maximum(row, column), np.minimum(row, column)], -1, 0),
-        moment=sums[d, :d].T,
-        square=sums[d, d],
-        count=sums[d + 1, d + 1].astype(jnp.int32),
+        gram=jnp.moveaxis(sums[packed.entry_index(d)], -1, 0),
+        moment=sums[-d - 2 : -2].T,
+        square=sums[-2],
+        count=sums[-1].astype(jnp.int32),
     )
 
 

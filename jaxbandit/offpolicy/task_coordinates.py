@@ -34,9 +34,6 @@ from jaxbandit import linalg, packed, spd
 from jaxbandit.linalg import einsum
 from jaxbandit.offpolicy.model import HierarchicalGaussian, TaskStatistics
 
-# Numbers in the packed matrices of tasks that are handled at a time: few enough for a core's cache.
-_BLOCK_ENTRIES = 1 << 15
-
 
 class HyperInformation(NamedTuple):
     """What tasks say about the hyper-parameter, in task coordinates; adds up over tasks."""
@@ -207,12 +204,6 @@ def hyper(basis: Basis, information: HyperInformation) -> Hyper:
     )
 
 
-def block_size(features: int) -> int:
-    """Tasks handled at a time, a power of two."""
-    entries = features * (features + 1) // 2
-    return int(np.clip(1 << max(_BLOCK_ENTRIES // entries, 1).bit_length() - 1, 128, 2048))
-
-
 def over_blocks(
     visit: Callable[[Any, Block], tuple[Any, Any]],
     carry: Any,
@@ -232,7 +223,7 @@ def over_blocks(
     Returns:
         The last carry, and what was kept, [blocks, ...].
     """
-    m, size = stats.count.shape[0], block_size(stats.moment.shape[-1])
+    m, size = stats.count.shape[0], packed.block_size(stats.moment.shape[-1])
     if m <= size:
         fresh = jnp.arange(m) >= skip
         kept = jax.tree.map(lambda x: x[0], kept)

@@ -18,7 +18,7 @@ import numpy as np
 
 from jaxbandit.checks import is_concrete
 from jaxbandit.offpolicy.model import Gaussian, TaskStatistics
-from jaxbandit.offpolicy.task_coordinates import block_size
+from jaxbandit.packed import block_size
 from jaxbandit.tiles import aligned, usable_cores
 
 # Blocks in a piece: enough for a call to be worth it.

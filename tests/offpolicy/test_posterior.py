@@ -17,7 +17,8 @@ import numpy as np
 import pytest
 
 import jaxbandit as jb
-from jaxbandit.offpolicy import task_coordinates, task_pieces
+from jaxbandit import packed
+from jaxbandit.offpolicy import task_pieces
 from tests import oracle
 from tests.offpolicy.cases import KINDS, TASKS, Case, make_case, normwise
 
@@ -156,7 +157,7 @@ def test_tasks_in_pieces(rtol, monkeypatch):
     """Eager calls share pieces of the tasks out among threads, traced ones are one program."""
     monkeypatch.setattr(task_pieces, "_BLOCKS", 2)
     case = make_case("plain", 20)
-    tasks = 5 * task_coordinates.block_size(20) - 20  # three pieces, the last overlaps
+    tasks = 5 * packed.block_size(20) - 20  # three pieces, the last overlaps
     rng = np.random.default_rng(0)
     log = jb.BanditLog(
         rng.integers(0, tasks, 3 * tasks),
@@ -185,7 +186,7 @@ def test_tasks_in_pieces(rtol, monkeypatch):
 
 
 def test_many_tasks_are_handled_as_few(rtol):
-    tasks = 2 * task_coordinates.block_size(2) + 4  # the last block overlaps; four equal parts
+    tasks = 2 * packed.block_size(2) + 4  # the last block overlaps; four equal parts
     rng = np.random.default_rng(0)
     feature = rng.normal(size=(3 * tasks, 2))
     log = jb.BanditLog(rng.integers(0, tasks, 3 * tasks), feature, rng.normal(size=3 * tasks))
