@@ -159,15 +159,14 @@ _TRACING = RLock()
 
 def _arguments(job: Job, span: range, root: Array, params: Any, device: Any) -> tuple[Any, ...]:
     numbers = span.start, len(span), job.runs
-    batch = most_tiles(job, device.platform)
+    batch = most_tiles(device.platform)
     return job.program, job.static, job.width, batch, root, *map(np.uint32, numbers), params
 
 
-def most_tiles(job: Job, platform: str) -> int:
+def most_tiles(platform: str) -> int:
     """Tiles of a job in a call, at most."""
-    # A call costs a CPU a fraction of a millisecond. For much straight code, that is less than the
-    # second by which a loop around it delays the compiler.
-    return MOST_TILES if platform == "cpu" and not job.written_out else 1
+    # A call costs a CPU a fraction of a millisecond; an accelerator's tiles are long.
+    return MOST_TILES if platform == "cpu" else 1
 
 
 MOST_TILES = 8

@@ -208,9 +208,10 @@ class _Pace:
         """Whether a call has ended."""
         return self.seconds < math.inf
 
-    def most(self, job: Job) -> int:
-        """Tiles of a job for a call."""
-        return int(max(1, min(most_tiles(job, self.platform), _CALL_SECONDS / self.seconds)))
+    @property
+    def most(self) -> int:
+        """Tiles for a call."""
+        return int(max(1, min(most_tiles(self.platform), _CALL_SECONDS / self.seconds)))
 
 
 def _spans(
@@ -222,7 +223,7 @@ def _spans(
     ahead = deque(islice(work, workers * MOST_TILES))
     while ahead:
         job, first = ahead[0]
-        most = max(1, min(len(ahead) // workers, pace.most(job)))
+        most = max(1, min(len(ahead) // workers, pace.most))
         span = range(first, first)
         while len(span) < most and ahead and ahead[0][0] is job and ahead[0][1] == span.stop:
             ahead.popleft()

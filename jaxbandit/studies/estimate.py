@@ -54,7 +54,7 @@ def lines(plan: Plan, threads: int | None = None) -> Iterator[str]:
         size = sum(a.nbytes for a in gather_tile(study, block, cell.job, *tile).values())
         stored += size * cell.job.tiles * len(members)
         bytes_of_tile = sum(leaf.nbytes for leaf in jax.tree.leaves(tile[1]))
-        held = max(held, bytes_of_tile * tile_programs.most_tiles(cell.job, platform))
+        held = max(held, bytes_of_tile * tile_programs.most_tiles(platform))
     # What this process holds now, calls that wait, and a block being gathered and written.
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     peak *= 1 if sys.platform == "darwin" else 1024
