@@ -64,22 +64,23 @@ def _small_matrices(rng: np.random.Generator, d: int, count: int) -> None:
         return jax.scipy.linalg.cho_solve(jax.scipy.linalg.cho_factor(a, lower=True), b[..., None])
 
     ours = jax.jit(spd.solve)
-    entries = packed.pack(a)
-    packed_inverse, inverse = jax.jit(packed.inverse), jax.jit(jnp.linalg.inv)
+    blocks = jax.vmap(packed.pack)(a.reshape(-1, min(count, packed.block_size(d)), d, d))
+    in_blocks = jax.jit(lambda blocks: jax.lax.map(packed.inverse, blocks))
+    inverse = jax.jit(jnp.linalg.inv)
     solve = {
         "jaxbandit": lambda: ours(a, b),
         "LAPACK through jax": lambda: lapack(a, b),
         "NumPy": lambda: np.linalg.solve(matrix, vector[..., None]),
     }
     invert = {
-        "jaxbandit": lambda: packed_inverse(entries),
+        "jaxbandit": lambda: in_blocks(blocks),
         "LAPACK through jax": lambda: inverse(a),
         "NumPy": lambda: np.linalg.inv(matrix),
     }
     calls = 20  # in a row: each alone is short, and would find the caches as another left them
     for title, contenders in (
         (f"solve, d = {d}", solve),
-        (f"inverse, d = {d} (jaxbandit: packed, as the posteriors use it)", invert),
+        (f"inverse, d = {d} (jaxbandit: packed and in blocks, as the posteriors use it)", invert),
     ):
         repeated = {
             name: lambda call=call: [jax.block_until_ready(call()) for _ in range(calls)]
