@@ -75,8 +75,9 @@ def hyper_information(model: HierarchicalGaussian, stats: TaskStatistics) -> Hyp
         InputError: shapes disagree, or the model is not valid (`check_model`).
     """
     model, stats = _checked(model, stats)
-    each = task_pieces.each(lambda some: _hyper_information(model, some.stats, some.skip), stats)
-    return task_pieces.total(each)
+    return task_pieces.total(
+        task_pieces.each(lambda m, part: _hyper_information(m, part.stats, part.skip), model, stats)
+    )
 
 
 def scan_hyper_information(
@@ -118,11 +119,11 @@ def task_posteriors(model: HierarchicalGaussian, stats: TaskStatistics) -> Gauss
         Hong et al. 2023, eq. 8.
     """
     model, stats = _checked(model, stats)
-    learned = task_pieces.each(lambda some: _learn(model, some.stats, some.skip), stats)
-    hyper = _given(model, task_pieces.total(information for information, _ in learned))
+    learned = task_pieces.each(lambda m, part: _learn(m, part.stats, part.skip), model, stats)
+    given = model, _given(model, task_pieces.total(information for information, _ in learned))
     kept = (kept for _, kept in learned)
     return task_pieces.joined(
-        lambda some, kept: _conclude(model, hyper, some.stats, kept), stats, kept
+        lambda given, part, kept: _conclude(*given, part.stats, kept), given, stats, kept
     )
 
 
@@ -150,7 +151,9 @@ def oracle_posteriors(
     checks.check_shape("hyper_parameter", hyper_parameter, features, "[features]")
     checks.check_finite("hyper_parameter", hyper_parameter)
     known = jnp.asarray(hyper_parameter, model.hyper_mean.dtype)
-    return task_pieces.joined(lambda some: _oracle_posteriors(model, some.stats, known), stats)
+    return task_pieces.joined(
+        lambda given, part: _oracle_posteriors(*given, part.stats), (model, known), stats
+    )
 
 
 def flat_posteriors(model: HierarchicalGaussian, stats: TaskStatistics) -> Gaussian:
@@ -172,7 +175,7 @@ def flat_posteriors(model: HierarchicalGaussian, stats: TaskStatistics) -> Gauss
         Hong et al. 2023, section 3.3.
     """
     model, stats = _checked(model, stats)
-    return task_pieces.joined(lambda some: _flat_posteriors(model, some.stats), stats)
+    return task_pieces.joined(lambda m, part: _flat_posteriors(m, part.stats), model, stats)
 
 
 def new_task_posterior(model: HierarchicalGaussian, stats: TaskStatistics) -> Gaussian:
@@ -293,7 +296,7 @@ def _conclude(
 
 @jax.jit
 def _oracle_posteriors(
-    model: HierarchicalGaussian, stats: TaskStatistics, hyper_parameter: Array
+    model: HierarchicalGaussian, hyper_parameter: Array, stats: TaskStatistics
 ) -> Gaussian:
     model = model._replace(hyper_mean=hyper_parameter)
     return _own_posteriors(coordinates.basis(model).factor, model, stats)

@@ -36,9 +36,9 @@ class Piece(NamedTuple):
     """Theirs."""
 
 
-def each(function: Callable[[Piece], Any], stats: TaskStatistics) -> list[Any]:
-    """`function(piece)` of every piece."""
-    return _in_threads(function, _split(stats))
+def each(function: Callable[[Any, Piece], Any], given: Any, stats: TaskStatistics) -> list[Any]:
+    """`function(given, piece)` of every piece."""
+    return _in_threads(function, given, _split(given, stats))
 
 
 def total(parts: Iterable[Any]) -> Any:
@@ -47,35 +47,38 @@ def total(parts: Iterable[Any]) -> Any:
 
 
 def joined(
-    function: Callable[..., Gaussian], stats: TaskStatistics, *others: Iterable[Any]
+    function: Callable[..., Gaussian], given: Any, stats: TaskStatistics, *others: Iterable[Any]
 ) -> Gaussian:
     """Gaussians of all tasks, from a function that gives those of a piece.
 
     Args:
-        function: (piece, *other) -> Gaussian.
+        function: (given, piece, *other) -> Gaussian.
+        given: pytree of what all pieces share.
         stats: of all tasks.
         others: what else the function takes, piece by piece.
     """
-    pieces = _split(stats)
+    pieces = _split(given, stats)
     if len(pieces) == 1:
-        return function(pieces[0], *(next(iter(other)) for other in others))
+        (whole,) = _in_threads(function, given, pieces, *others)
+        return whole
     out = [aligned(x.shape, np.dtype(x.dtype)) for x in (stats.moment, stats.gram)]
 
-    def write(piece: Piece, *other: Any) -> None:
-        for whole, part in zip(out, function(piece, *other), strict=True):
+    def write(given: Any, piece: Piece, *other: Any) -> None:
+        for whole, part in zip(out, function(given, piece, *other), strict=True):
             fresh = np.asarray(part)[int(piece.skip) :]
             stop = piece.start + len(part)
             whole[stop - len(fresh) : stop] = fresh
 
-    _in_threads(write, pieces, *others)
-    return Gaussian(*jax.device_put(out, _device(stats)))
+    _in_threads(write, given, pieces, *others)
+    (device,) = stats.gram.devices()
+    return Gaussian(*jax.device_put(out, device))
 
 
-def _split(stats: TaskStatistics) -> list[Piece]:
-    """The tasks in pieces; in a single one if they are few, traced or not on a CPU."""
+def _split(given: Any, stats: TaskStatistics) -> list[Piece]:
+    """The tasks in pieces; in a single one if they are few, not on a CPU, or anything is traced."""
     tasks, d = stats.moment.shape
     size = _BLOCKS * block_size(d)
-    if tasks < 2 * size or not is_concrete(stats) or _device(stats).platform != "cpu":
+    if tasks < 2 * size or not is_concrete(given, stats) or not _on_one_cpu(stats):
         return [Piece(0, np.array(0, np.int32), stats)]
     host = jax.tree.map(np.asarray, stats)
 
@@ -88,21 +91,21 @@ def _split(stats: TaskStatistics) -> list[Piece]:
 
 
 def _in_threads(
-    function: Callable[..., Any], pieces: list[Piece], *others: Iterable[Any]
+    function: Callable[..., Any], given: Any, pieces: list[Piece], *others: Iterable[Any]
 ) -> list[Any]:
     if len(pieces) == 1:
-        return [function(*args) for args in zip(pieces, *others, strict=True)]
+        return [function(given, *args) for args in zip(pieces, *others, strict=True)]
     x64 = pieces[0].stats.moment.dtype == np.float64
 
     def call(*args: Any) -> Any:
         # Settings in a context hold for their thread alone.
         with jax.enable_x64(x64):
-            return jax.block_until_ready(function(*args))
+            return jax.block_until_ready(function(given, *args))
 
     # One thread more than cores: XLA's own do the work, and one should always wait for them.
     with ThreadPoolExecutor(usable_cores() + 1) as pool:
         return list(pool.map(call, pieces, *others))
 
 
-def _device(stats: TaskStatistics) -> Any:
-    return next(iter(stats.gram.devices()))
+def _on_one_cpu(stats: TaskStatistics) -> bool:
+    return [device.platform for device in stats.gram.devices()] == ["cpu"]

@@ -165,7 +165,7 @@ def test_tasks_in_pieces(rtol, monkeypatch):
         rng.normal(size=3 * tasks),
     )
     stats = jb.task_statistics(log, tasks)
-    assert len(task_pieces.each(lambda piece: piece, stats)) == 3
+    assert len(task_pieces.each(lambda _, piece: piece, case.model, stats)) == 3
     functions = (
         jb.task_posteriors,
         jb.flat_posteriors,
@@ -183,6 +183,27 @@ def test_tasks_in_pieces(rtol, monkeypatch):
             again = function(case.model, stats)
         for one, two in zip(pieces, again, strict=True):
             np.testing.assert_array_equal(one, two)
+
+
+def test_derivatives_of_what_else_is_in_pieces(monkeypatch, rtol):
+    monkeypatch.setattr(task_pieces, "_BLOCKS", 1)
+    monkeypatch.setattr(packed, "_BLOCK_ENTRIES", 1)
+    case = make_case("plain", 2)
+    many = jax.tree.map(
+        lambda x: jnp.concatenate([x] * 60), jb.task_statistics(case.log, case.tasks)
+    )
+    assert len(task_pieces.each(lambda _, piece: piece, case.model, many)) > 1
+
+    def mean(function, mu):
+        return jnp.mean(function(case.model._replace(hyper_mean=mu), many).mean)
+
+    mu = jnp.asarray(case.model.hyper_mean, float)
+    for function in (jb.task_posteriors, jb.flat_posteriors):
+        slope = jax.grad(lambda mu, function=function: mean(function, mu))(mu)
+        step = mean(function, mu + 0.5) - mean(function, mu - 0.5)  # linear in mu
+        np.testing.assert_allclose(jnp.sum(slope), step, rtol=100 * rtol)
+    slope = jax.grad(lambda mu: jnp.mean(jb.oracle_posteriors(case.model, many, mu).mean))(mu)
+    assert bool(jnp.all(slope > 0))
 
 
 def test_many_tasks_are_handled_as_few(rtol):
