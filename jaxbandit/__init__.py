@@ -36,6 +36,7 @@ from jaxbandit.offpolicy.evaluation import (
     snips_value,
 )
 from jaxbandit.offpolicy.hierarchy_mixture import HierarchyMixture, fit_hierarchy_mixture
+from jaxbandit.offpolicy.marginal_likelihood import log_marginal_likelihood
 from jaxbandit.offpolicy.model import BanditLog, Gaussian, HierarchicalGaussian, TaskStatistics
 from jaxbandit.offpolicy.policy import (
     flatopo,
@@ -50,7 +51,6 @@ from jaxbandit.offpolicy.posterior import (
     hyper_information,
     hyper_posterior,
     hyper_posterior_from,
-    log_marginal_likelihood,
     new_task_posterior,
     oracle_posteriors,
     scan_hyper_information,

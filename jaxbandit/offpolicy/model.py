@@ -115,3 +115,15 @@ def check_statistics(stats: TaskStatistics, features: int, dtype: jnp.dtype) -> 
         square=jnp.asarray(stats.square, dtype),
         count=jnp.asarray(stats.count),
     )
+
+
+def checked(
+    model: HierarchicalGaussian, stats: TaskStatistics
+) -> tuple[HierarchicalGaussian, TaskStatistics]:
+    """A model and statistics of its tasks, as arrays of one floating type.
+
+    Raises:
+        InputError: as `check_model` and `check_statistics`.
+    """
+    model = check_model(model)
+    return model, check_statistics(stats, model.hyper_mean.shape[0], model.hyper_mean.dtype)

@@ -21,7 +21,7 @@ from jaxbandit.offpolicy.model import (
     HierarchicalGaussian,
     TaskStatistics,
     check_model,
-    check_statistics,
+    checked,
 )
 from jaxbandit.offpolicy.task_coordinates import Basis, Block, Hyper, HyperInformation
 
@@ -55,7 +55,7 @@ def hyper_posterior(model: HierarchicalGaussian, stats: TaskStatistics) -> Gauss
     >>> [round(float(x), 4) for x in (hyper.mean[0], hyper.cov[0, 0])]
     [1.0, 0.6667]
     """
-    model, stats = _checked(model, stats)
+    model, stats = checked(model, stats)
     return _hyper_posterior(model, hyper_information(model, stats))
 
 
@@ -74,7 +74,7 @@ def hyper_information(model: HierarchicalGaussian, stats: TaskStatistics) -> Hyp
     Raises:
         InputError: shapes disagree, or the model is not valid (`check_model`).
     """
-    model, stats = _checked(model, stats)
+    model, stats = checked(model, stats)
     return task_pieces.total(
         task_pieces.each(lambda m, part: _hyper_information(m, part.stats, part.skip), model, stats)
     )
@@ -93,7 +93,7 @@ def scan_hyper_information(
     Raises:
         InputError: shapes disagree, or the model is not valid (`check_model`).
     """
-    model, stats = _checked(model, stats)
+    model, stats = checked(model, stats)
     initial = coordinates.no_information(model) if initial is None else initial
     return _scan(model, stats, initial)
 
@@ -118,7 +118,7 @@ def task_posteriors(model: HierarchicalGaussian, stats: TaskStatistics) -> Gauss
     Source:
         Hong et al. 2023, eq. 8.
     """
-    model, stats = _checked(model, stats)
+    model, stats = checked(model, stats)
     learned = task_pieces.each(lambda m, part: _learn(m, part.stats, part.skip), model, stats)
     given = model, _given(model, task_pieces.total(information for information, _ in learned))
     kept = (kept for _, kept in learned)
@@ -146,7 +146,7 @@ def oracle_posteriors(
     Source:
         Hong et al. 2023, section 3.3.
     """
-    model, stats = _checked(model, stats)
+    model, stats = checked(model, stats)
     features = model.hyper_mean.shape
     checks.check_shape("hyper_parameter", hyper_parameter, features, "[features]")
     checks.check_finite("hyper_parameter", hyper_parameter)
@@ -174,7 +174,7 @@ def flat_posteriors(model: HierarchicalGaussian, stats: TaskStatistics) -> Gauss
     Source:
         Hong et al. 2023, section 3.3.
     """
-    model, stats = _checked(model, stats)
+    model, stats = checked(model, stats)
     return task_pieces.joined(lambda m, part: _flat_posteriors(m, part.stats), model, stats)
 
 
@@ -193,26 +193,6 @@ def new_task_posterior(model: HierarchicalGaussian, stats: TaskStatistics) -> Ga
     """
     hyper = hyper_posterior(model, stats)
     return Gaussian(hyper.mean, hyper.cov + jnp.asarray(model.task_cov, hyper.cov.dtype))
-
-
-def log_marginal_likelihood(model: HierarchicalGaussian, stats: TaskStatistics) -> Array:
-    r"""Log density of all rewards given all features, parameters integrated out.
-
-    Task parameters first, then the hyper-parameter, with $y$ centred at its prior mean:
-    $-\tfrac{1}{2} [n \log 2\pi\sigma^2 + \sum_s (\log|I + A_s| + |y_s|^2/\sigma^2 - b_s' P_s b_s)
-    + \log|I + H' T H| - h' S h]$.
-
-    Args:
-        model: the model; may be differentiated, for empirical Bayes.
-        stats: raw sums per task.
-
-    Returns:
-        [], in nats.
-
-    Raises:
-        InputError: shapes disagree, or the model is not valid (`check_model`).
-    """
-    return _log_marginal_likelihood(*_checked(model, stats))
 
 
 # The same, on checked arguments.
@@ -308,39 +288,7 @@ def _flat_posteriors(model: HierarchicalGaussian, stats: TaskStatistics) -> Gaus
     return _own_posteriors(factor, model, stats)
 
 
-@jax.jit
-def _log_marginal_likelihood(model: HierarchicalGaussian, stats: TaskStatistics) -> Array:
-    basis = coordinates.basis(model)
-
-    def add(
-        carry: tuple[Array, HyperInformation], block: Block
-    ) -> tuple[tuple[Array, HyperInformation], None]:
-        within, information = carry
-        tasks = coordinates.condition(basis.factor, model, block.stats)
-        # b' P b as the maximum of 2 b' x - x' (I + A) x: rounding in x counts only squared.
-        x = tasks.solution
-        back = tasks.vector - x - packed.multiply(tasks.precision, x)
-        fitted = jnp.sum(x * (tasks.vector + back), axis=0)
-        each = jnp.where(block.fresh, tasks.square - fitted + tasks.log_det, 0)
-        information = coordinates.add_information(information, tasks, block.fresh)
-        return (within + jnp.sum(each), information), None
-
-    nothing = (jnp.zeros_like(model.noise_std), coordinates.no_information(model))
-    (within, information), _ = coordinates.over_blocks(add, nothing, stats)
-    hyper = coordinates.hyper(basis, information)
-    count = jnp.sum(stats.count).astype(within.dtype)
-    scale = count * jnp.log(2 * jnp.pi * model.noise_std**2)
-    return -0.5 * (scale + within + hyper.log_det - hyper.fitted)
-
-
 # Parts of those.
-
-
-def _checked(
-    model: HierarchicalGaussian, stats: TaskStatistics
-) -> tuple[HierarchicalGaussian, TaskStatistics]:
-    checked = check_model(model)
-    return checked, check_statistics(stats, checked.hyper_mean.shape[0], checked.hyper_mean.dtype)
 
 
 def _own_posteriors(factor: Array, model: HierarchicalGaussian, stats: TaskStatistics) -> Gaussian:

@@ -138,11 +138,12 @@ def _stream(log: BanditLog, tasks: int, dtype: np.dtype, device: Any) -> TaskSta
     task, feature, reward = (np.asarray(field) for field in log)
     n, d = feature.shape
     # A chunk costs one pass over all tasks, so many tasks want long ones; an even number of them
-    # keeps two cores busy, and places of numbers must fit 32 bits.
+    # keeps two cores busy.
     chunks = 2 * (n // (2 * max(_CHUNK, 16 * tasks))) or 1
-    length = min(max(-(-n // chunks), _LANES), (2**31 - 1) // d)
+    length = max(-(-n // chunks), _LANES)
     if chunks == 1:
         length = 1 << (length - 1).bit_length()  # Logs of about one size share a program.
+    length = min(length, (2**31 - 1) // d)  # Places of numbers must fit 32 bits.
     rows = int(np.clip(2 ** np.round(np.log2(length / tasks / 2)), 4, 256))
     buffers: SimpleQueue[tuple[np.ndarray, np.ndarray]] = SimpleQueue()
 
