@@ -65,16 +65,17 @@ def _compiler_options(platform: str, written_out: bool) -> dict[str, Any]:
     """XLA's options, of those that this version knows."""
     if platform != "cpu":
         return {}
-    # x86 compilers shy from full-width vectors, for the sake of chips that slow down on meeting
-    # them; current ones do not, and the straight arithmetic here gains a third.
-    options: dict[str, Any] = {"xla_cpu_prefer_vector_width": 512}
+    options: dict[str, Any] = {
+        # x86 compilers shy from full-width vectors, for the sake of chips that slow down on meeting
+        # them; current ones do not, and the straight arithmetic here gains a third.
+        "xla_cpu_prefer_vector_width": 512,
+        # No products by YNNPACK: they cannot be part of a larger kernel, and are slow to start.
+        "xla_cpu_experimental_ynn_fusion_type": "",
+    }
     if written_out:
         # The older of XLA's two ways to emit kernels: half the compile time, a little faster code.
         # Short kernels in a loop it makes eight times slower.
         options["xla_cpu_use_fusion_emitters"] = False
-    else:
-        # No reductions by a library: they cannot be part of a larger kernel.
-        options["xla_cpu_experimental_ynn_fusion_type"] = ""
     return {name: value for name, value in options.items() if _is_known(name, value)}
 
 

@@ -202,7 +202,7 @@ def _sums(model: HierarchicalGaussian, stats: TaskStatistics) -> tuple[Array, _S
     entries = d * (d + 1) // 2
     identity = packed.pack(jnp.eye(d, dtype=factor.dtype))[:, None]
 
-    def add(carry: _Sums, block: Block) -> tuple[_Sums, None]:
+    def add(carry: _Sums, block: Block) -> _Sums:
         tasks = coordinates.condition(factor, model, block.stats)
         fresh = block.fresh.astype(factor.dtype)
         # W = A P = I - P
@@ -217,7 +217,7 @@ def _sums(model: HierarchicalGaussian, stats: TaskStatistics) -> tuple[Array, _S
             square=jnp.sum(tasks.square * fresh),
             log_det=jnp.sum(tasks.log_det * fresh),
         )
-        return jax.tree.map(jnp.add, carry, own), None
+        return jax.tree.map(jnp.add, carry, own)
 
     zero = jnp.zeros((), factor.dtype)
     vector, size = jnp.zeros(d, factor.dtype), d + entries
@@ -230,4 +230,4 @@ def _sums(model: HierarchicalGaussian, stats: TaskStatistics) -> tuple[Array, _S
         zero,
         zero,
     )
-    return factor, coordinates.over_blocks(add, nothing, stats)[0]
+    return factor, coordinates.over_blocks(add, nothing, stats)

@@ -36,9 +36,7 @@ def log_marginal_likelihood(model: HierarchicalGaussian, stats: TaskStatistics) 
 def _log_marginal_likelihood(model: HierarchicalGaussian, stats: TaskStatistics) -> Array:
     basis = coordinates.basis(model)
 
-    def add(
-        carry: tuple[Array, HyperInformation], block: Block
-    ) -> tuple[tuple[Array, HyperInformation], None]:
+    def add(carry: tuple[Array, HyperInformation], block: Block) -> tuple[Array, HyperInformation]:
         within, information = carry
         tasks = coordinates.condition(basis.factor, model, block.stats)
         # b' P b as the maximum of 2 b' x - x' (I + A) x: rounding in x counts only squared.
@@ -47,10 +45,10 @@ def _log_marginal_likelihood(model: HierarchicalGaussian, stats: TaskStatistics)
         fitted = jnp.sum(x * (tasks.vector + back), axis=0)
         each = jnp.where(block.fresh, tasks.square - fitted + tasks.log_det, 0)
         information = coordinates.add_information(information, tasks, block.fresh)
-        return (within + jnp.sum(each), information), None
+        return within + jnp.sum(each), information
 
     nothing = (jnp.zeros_like(model.noise_std), coordinates.no_information(model))
-    (within, information), _ = coordinates.over_blocks(add, nothing, stats)
+    within, information = coordinates.over_blocks(add, nothing, stats)
     hyper = coordinates.hyper(basis, information)
     count = jnp.sum(stats.count).astype(within.dtype)
     scale = count * jnp.log(2 * jnp.pi * model.noise_std**2)

@@ -7,10 +7,14 @@ combines its own data with the hyper-posterior. Both happen in the coordinates o
 
 from __future__ import annotations
 
+from functools import partial
+from typing import Any, NamedTuple
+
 import jax
 import jax.numpy as jnp
 from jax import Array, lax
 from jax.typing import ArrayLike
+from jaxtyping import Float
 
 from jaxbandit import checks, linalg, packed, spd
 from jaxbandit.linalg import einsum
@@ -75,9 +79,10 @@ def hyper_information(model: HierarchicalGaussian, stats: TaskStatistics) -> Hyp
         InputError: shapes disagree, or the model is not valid (`check_model`).
     """
     model, stats = checked(model, stats)
-    return task_pieces.total(
-        task_pieces.each(lambda m, part: _hyper_information(m, part.stats, part.skip), model, stats)
+    parts = task_pieces.each(
+        lambda _, m, piece: _hyper_information(m, piece.stats, piece.skip), model, stats
     )
+    return task_pieces.total(parts)
 
 
 def scan_hyper_information(
@@ -119,11 +124,15 @@ def task_posteriors(model: HierarchicalGaussian, stats: TaskStatistics) -> Gauss
         Hong et al. 2023, eq. 8.
     """
     model, stats = checked(model, stats)
-    learned = task_pieces.each(lambda m, part: _learn(m, part.stats, part.skip), model, stats)
+    learned = task_pieces.each(
+        lambda out, m, piece: _learn(m, piece.stats, piece.skip, out and out[1]), model, stats
+    )
     given = model, _given(model, task_pieces.total(information for information, _ in learned))
-    kept = (kept for _, kept in learned)
     return task_pieces.joined(
-        lambda given, part, kept: _conclude(*given, part.stats, kept), given, stats, kept
+        lambda out, given, piece, kept: _conclude(*given, piece.stats, kept, out),
+        given,
+        stats,
+        [kept for _, kept in learned],
     )
 
 
@@ -152,7 +161,9 @@ def oracle_posteriors(
     checks.check_finite("hyper_parameter", hyper_parameter)
     known = jnp.asarray(hyper_parameter, model.hyper_mean.dtype)
     return task_pieces.joined(
-        lambda given, part: _oracle_posteriors(*given, part.stats), (model, known), stats
+        lambda out, given, piece: _oracle_posteriors(*given, piece.stats, out),
+        (model, known),
+        stats,
     )
 
 
@@ -175,7 +186,9 @@ def flat_posteriors(model: HierarchicalGaussian, stats: TaskStatistics) -> Gauss
         Hong et al. 2023, section 3.3.
     """
     model, stats = checked(model, stats)
-    return task_pieces.joined(lambda m, part: _flat_posteriors(m, part.stats), model, stats)
+    return task_pieces.joined(
+        lambda out, m, piece: _flat_posteriors(m, piece.stats, out), model, stats
+    )
 
 
 def new_task_posterior(model: HierarchicalGaussian, stats: TaskStatistics) -> Gaussian:
@@ -228,22 +241,39 @@ def _hyper_posterior(model: HierarchicalGaussian, information: HyperInformation)
 def _hyper_information(
     model: HierarchicalGaussian, stats: TaskStatistics, skip: ArrayLike
 ) -> HyperInformation:
-    return _learn(model, stats, skip)[0]
+    return _learn(model, stats, skip, None)[0]
 
 
-@jax.jit
+class _Kept(NamedTuple):
+    """What is computed of every task to learn from it, and used again to conclude on it."""
+
+    inverse: Float[Array, "blocks entries tasks"]
+    """P, packed."""
+    solution: Float[Array, "blocks features tasks"]
+    """P b."""
+
+
+@partial(jax.jit, donate_argnames="out")
 def _learn(
-    model: HierarchicalGaussian, stats: TaskStatistics, skip: ArrayLike
-) -> tuple[HyperInformation, tuple[Array, Array]]:
-    """What the tasks beyond `skip` say about the hyper-parameter, and each task's P and P b."""
+    model: HierarchicalGaussian, stats: TaskStatistics, skip: ArrayLike, out: _Kept | None
+) -> tuple[HyperInformation, _Kept]:
+    """What the tasks beyond `skip` say about the hyper-parameter, and what is kept of each."""
     factor = coordinates.basis(model).factor
 
-    def add(carry: HyperInformation, block: Block) -> tuple[HyperInformation, tuple[Array, Array]]:
+    def add(carry: tuple[HyperInformation, _Kept], block: Block) -> tuple[HyperInformation, _Kept]:
+        information, kept = carry
         tasks = coordinates.condition(factor, model, block.stats)
-        carry = coordinates.add_information(carry, tasks, block.fresh)
-        return carry, (tasks.inverse, tasks.solution)
+        return (
+            coordinates.add_information(information, tasks, block.fresh),
+            _put(kept, _Kept(tasks.inverse[None], tasks.solution[None]), block.index),
+        )
 
-    return coordinates.over_blocks(add, coordinates.no_information(model), stats, skip=skip)
+    if out is None:
+        d = len(factor)
+        blocks, size = coordinates.block_shape(stats)
+        room = partial(jnp.zeros, dtype=factor.dtype)
+        out = _Kept(room((blocks, d * (d + 1) // 2, size)), room((blocks, d, size)))
+    return coordinates.over_blocks(add, (coordinates.no_information(model), out), stats, skip)
 
 
 @jax.jit
@@ -252,53 +282,58 @@ def _given(model: HierarchicalGaussian, information: HyperInformation) -> tuple[
     return basis, coordinates.hyper(basis, information)
 
 
-@jax.jit
+@partial(jax.jit, donate_argnames="out")
 def _conclude(
     model: HierarchicalGaussian,
     given: tuple[Basis, Hyper],
     stats: TaskStatistics,
-    kept: tuple[Array, Array],
+    kept: _Kept,
+    out: Gaussian | None,
 ) -> Gaussian:
     """Posteriors of tasks, from what `_given` and `_learn` say."""
     basis, hyper = given
 
-    def write(out: Gaussian, block: Block) -> tuple[Gaussian, None]:
-        inverse, solution = block.kept
+    def write(out: Gaussian, block: Block) -> Gaussian:
+        inverse, solution = (lax.dynamic_index_in_dim(x, block.index, keepdims=False) for x in kept)
         mean = solution + packed.multiply(
             inverse, jnp.broadcast_to(hyper.mean[:, None], solution.shape)
         )
         # P + P S P, with S = K K'.
         back = _back(basis.factor, model, mean, inverse, hyper.root)
-        return _write(out, block.start, back), None
+        return _put(out, back, block.start)
 
-    return coordinates.over_blocks(write, _empty(stats), stats, kept)[0]
+    return coordinates.over_blocks(write, out or _room(stats), stats)
 
 
-@jax.jit
+@partial(jax.jit, donate_argnames="out")
 def _oracle_posteriors(
-    model: HierarchicalGaussian, hyper_parameter: Array, stats: TaskStatistics
+    model: HierarchicalGaussian, hyper_parameter: Array, stats: TaskStatistics, out: Gaussian | None
 ) -> Gaussian:
     model = model._replace(hyper_mean=hyper_parameter)
-    return _own_posteriors(coordinates.basis(model).factor, model, stats)
+    return _own_posteriors(coordinates.basis(model).factor, model, stats, out)
 
 
-@jax.jit
-def _flat_posteriors(model: HierarchicalGaussian, stats: TaskStatistics) -> Gaussian:
+@partial(jax.jit, donate_argnames="out")
+def _flat_posteriors(
+    model: HierarchicalGaussian, stats: TaskStatistics, out: Gaussian | None
+) -> Gaussian:
     factor = coordinates.graded_factor(model.hyper_cov + model.task_cov)
-    return _own_posteriors(factor, model, stats)
+    return _own_posteriors(factor, model, stats, out)
 
 
 # Parts of those.
 
 
-def _own_posteriors(factor: Array, model: HierarchicalGaussian, stats: TaskStatistics) -> Gaussian:
+def _own_posteriors(
+    factor: Array, model: HierarchicalGaussian, stats: TaskStatistics, out: Gaussian | None
+) -> Gaussian:
     """Posteriors of all tasks from their own data under the prior N(hyper_mean, F F')."""
 
-    def write(out: Gaussian, block: Block) -> tuple[Gaussian, None]:
+    def write(out: Gaussian, block: Block) -> Gaussian:
         tasks = coordinates.condition(factor, model, block.stats)
-        return _write(out, block.start, _back(factor, model, tasks.solution, tasks.inverse)), None
+        return _put(out, _back(factor, model, tasks.solution, tasks.inverse), block.start)
 
-    return coordinates.over_blocks(write, _empty(stats), stats)[0]
+    return coordinates.over_blocks(write, out or _room(stats), stats)
 
 
 def _back(
@@ -311,11 +346,11 @@ def _back(
     )
 
 
-def _empty(stats: TaskStatistics) -> Gaussian:
+def _room(stats: TaskStatistics) -> Gaussian:
     return Gaussian(jnp.zeros_like(stats.moment), jnp.zeros_like(stats.gram))
 
 
-def _write(out: Gaussian, start: Array, part: Gaussian) -> Gaussian:
-    return jax.tree.map(
-        lambda whole, piece: lax.dynamic_update_slice_in_dim(whole, piece, start, 0), out, part
-    )
+def _put(whole: Any, part: Any, start: Array) -> Any:
+    """`whole` with the rows of `part` from `start` on."""
+    put = partial(lax.dynamic_update_slice_in_dim, start_index=start, axis=0)
+    return jax.tree.map(put, whole, part)

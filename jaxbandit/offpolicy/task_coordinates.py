@@ -73,12 +73,11 @@ class Conditioned(NamedTuple):
 class Block(NamedTuple):
     """Consecutive tasks."""
 
+    index: Int[Array, ""]
     start: Int[Array, ""]
     fresh: Bool[Array, " tasks"]
     """False for tasks that an earlier block had too."""
     stats: TaskStatistics
-    kept: Any
-    """What an earlier visit kept of this block."""
 
 
 def basis(model: HierarchicalGaussian) -> Basis:
@@ -205,38 +204,40 @@ def hyper(basis: Basis, information: HyperInformation) -> Hyper:
 
 
 def over_blocks(
-    visit: Callable[[Any, Block], tuple[Any, Any]],
-    carry: Any,
-    stats: TaskStatistics,
-    kept: Any = None,
-    skip: ArrayLike = 0,
-) -> tuple[Any, Any]:
-    """Fold `visit(carry, block) -> (carry, keep)` over all tasks.
+    visit: Callable[[Any, Block], Any], carry: Any, stats: TaskStatistics, skip: ArrayLike = 0
+) -> Any:
+    """Fold `visit(carry, block)` over all tasks.
 
     Args:
-        visit: the function.
-        carry: its first carry.
+        visit: gives the next carry.
+        carry: the first.
         stats: of all tasks.
-        kept: what an earlier visit kept, [blocks, ...], given to this one.
         skip: [], tasks in front that are not fresh.
 
     Returns:
-        The last carry, and what was kept, [blocks, ...].
+        The last carry.
     """
-    m, size = stats.count.shape[0], packed.block_size(stats.moment.shape[-1])
-    if m <= size:
-        fresh = jnp.arange(m) >= skip
-        kept = jax.tree.map(lambda x: x[0], kept)
-        carry, keep = visit(carry, Block(jnp.int32(0), fresh, stats, kept))
-        return carry, jax.tree.map(lambda x: x[None], keep)
+    m = len(stats.count)
+    count, size = block_shape(stats)
+    if count == 1:
+        zero = jnp.int32(0)
+        return visit(carry, Block(zero, zero, jnp.arange(m) >= skip, stats))
 
     # The last block overlaps the one before it.
     first = np.arange(0, m, size, dtype=np.int32)
     starts = np.minimum(first, m - size)
 
-    def step(carry: Any, block: tuple[Array, Array, Any]) -> tuple[Any, Any]:
-        start, first, kept = block
+    def step(carry: Any, block: tuple[Array, Array, Array]) -> tuple[Any, None]:
+        index, start, first = block
         part = jax.tree.map(lambda x: lax.dynamic_slice_in_dim(x, start, size), stats)
-        return visit(carry, Block(start, start + jnp.arange(size) >= first, part, kept))
+        return visit(carry, Block(index, start, start + jnp.arange(size) >= first, part)), None
 
-    return lax.scan(step, carry, (jnp.asarray(starts), jnp.maximum(first, skip), kept))
+    index = jnp.arange(count, dtype=np.int32)
+    return lax.scan(step, carry, (index, jnp.asarray(starts), jnp.maximum(first, skip)))[0]
+
+
+def block_shape(stats: TaskStatistics) -> tuple[int, int]:
+    """Number of blocks, and tasks in each."""
+    m, d = stats.moment.shape
+    size = min(m, packed.block_size(d))
+    return -(-m // size), size

@@ -7,8 +7,9 @@ threads, and what they sum to is added in order, so that the bits are too.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from functools import reduce
 from typing import Any, NamedTuple
 
@@ -22,7 +23,7 @@ from jaxbandit.packed import block_size
 from jaxbandit.tiles import aligned, usable_cores
 
 # Blocks in a piece: enough for a call to be worth it.
-_BLOCKS = 16
+_BLOCKS = 20
 
 
 class Piece(NamedTuple):
@@ -36,9 +37,27 @@ class Piece(NamedTuple):
     """Theirs."""
 
 
-def each(function: Callable[[Any, Piece], Any], given: Any, stats: TaskStatistics) -> list[Any]:
-    """`function(given, piece)` of every piece."""
-    return _in_threads(function, given, _split(given, stats))
+def each(
+    function: Callable[[Any, Any, Piece], Any], given: Any, stats: TaskStatistics
+) -> list[Any]:
+    """What a function gives of every piece.
+
+    Args:
+        function: (out, given, piece) -> pytree. Where `out` is not None, it is what the function
+            gave of an earlier piece, to be written over.
+        given: pytree of what all pieces share.
+        stats: of all tasks.
+    """
+    pieces = _split(given, stats)
+    if len(pieces) == 1:
+        return [function(None, given, pieces[0])]
+    with _precision(stats):
+        shapes = jax.eval_shape(function, None, given, pieces[0])
+    leaves, tree = jax.tree.flatten(shapes)
+    rooms = [aligned((len(pieces), *x.shape), np.dtype(x.dtype)) for x in leaves]
+    parts = list(zip(*rooms, strict=True))
+    _in_threads(function, given, stats, parts, pieces)
+    return [jax.tree.unflatten(tree, part) for part in parts]
 
 
 def total(parts: Iterable[Any]) -> Any:
@@ -52,26 +71,22 @@ def joined(
     """Gaussians of all tasks, from a function that gives those of a piece.
 
     Args:
-        function: (given, piece, *other) -> Gaussian.
+        function: (out, given, piece, *other) -> Gaussian, with `out` as in `each`.
         given: pytree of what all pieces share.
         stats: of all tasks.
         others: what else the function takes, piece by piece.
     """
     pieces = _split(given, stats)
     if len(pieces) == 1:
-        (whole,) = _in_threads(function, given, pieces, *others)
-        return whole
-    out = [aligned(x.shape, np.dtype(x.dtype)) for x in (stats.moment, stats.gram)]
-
-    def write(given: Any, piece: Piece, *other: Any) -> None:
-        for whole, part in zip(out, function(given, piece, *other), strict=True):
-            fresh = np.asarray(part)[int(piece.skip) :]
-            stop = piece.start + len(part)
-            whole[stop - len(fresh) : stop] = fresh
-
-    _in_threads(write, given, pieces, *others)
+        return function(None, given, pieces[0], *(other for (other,) in others))
+    rooms = [aligned(x.shape, np.dtype(x.dtype)) for x in (stats.moment, stats.gram)]
+    parts = [
+        [room[piece.start + int(piece.skip) :][: len(piece.stats.count)] for room in rooms]
+        for piece in pieces
+    ]
+    _in_threads(function, given, stats, parts, pieces, *others)
     (device,) = stats.gram.devices()
-    return Gaussian(*jax.device_put(out, device))
+    return Gaussian(*jax.device_put(rooms, device))
 
 
 def _split(given: Any, stats: TaskStatistics) -> list[Piece]:
@@ -91,20 +106,35 @@ def _split(given: Any, stats: TaskStatistics) -> list[Piece]:
 
 
 def _in_threads(
-    function: Callable[..., Any], given: Any, pieces: list[Piece], *others: Iterable[Any]
-) -> list[Any]:
-    if len(pieces) == 1:
-        return [function(given, *args) for args in zip(pieces, *others, strict=True)]
-    x64 = pieces[0].stats.moment.dtype == np.float64
-
-    def call(*args: Any) -> Any:
-        # Settings in a context hold for their thread alone.
-        with jax.enable_x64(x64):
-            return jax.block_until_ready(function(given, *args))
-
+    function: Callable[..., Any],
+    given: Any,
+    stats: TaskStatistics,
+    rooms: Iterable[Sequence[np.ndarray]],
+    pieces: list[Piece],
+    *others: Iterable[Any],
+) -> None:
+    """Put the last rows of what the function gives of each piece into the piece's rooms."""
     # One thread more than cores: XLA's own do the work, and one should always wait for them.
-    with ThreadPoolExecutor(usable_cores() + 1) as pool:
-        return list(pool.map(call, pieces, *others))
+    threads = usable_cores() + 1
+    # A thread writes one piece over another and copies it to its room: memory fresh from the system
+    # costs more than a copy, but for a room's huge pages.
+    spare: list[Any] = [None] * threads
+
+    def call(rooms: Sequence[np.ndarray], *args: Any) -> None:
+        # Settings in a context hold for their thread alone.
+        with _precision(stats):
+            out = function(spare.pop(), given, *args)
+        for room, part in zip(rooms, jax.tree.leaves(out), strict=True):
+            room[:] = np.asarray(part)[-len(room) :]
+        spare.append(out)
+
+    with ThreadPoolExecutor(threads) as pool:
+        # A list, so that errors are raised here.
+        list(pool.map(call, rooms, pieces, *others))
+
+
+def _precision(stats: TaskStatistics) -> AbstractContextManager[Any]:
+    return jax.enable_x64(stats.moment.dtype == np.float64)
 
 
 def _on_one_cpu(stats: TaskStatistics) -> bool:
