@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -78,14 +79,19 @@ def _small_matrices(rng: np.random.Generator, d: int, count: int) -> None:
         "NumPy": lambda: np.linalg.inv(matrix),
     }
     calls = 20  # in a row: each alone is short, and would find the caches as another left them
+
+    def in_a_row(call: Callable[[], object]) -> Callable[[], None]:
+        def repeated() -> None:
+            for _ in range(calls):  # none kept: the next writes where the last one did
+                jax.block_until_ready(call())
+
+        return repeated
+
     for title, contenders in (
         (f"solve, d = {d}", solve),
         (f"inverse, d = {d} (jaxbandit: packed and in blocks, as the posteriors use it)", invert),
     ):
-        repeated = {
-            name: lambda call=call: [jax.block_until_ready(call()) for _ in range(calls)]
-            for name, call in contenders.items()
-        }
+        repeated = {name: in_a_row(call) for name, call in contenders.items()}
         report(title, fastest(repeated), "matrix", count * calls, "jaxbandit")
 
 

@@ -242,9 +242,9 @@ _LAYOUTS: dict[Hashable, Layout] = {}
 """By platforms, precisions and kinds of tiles that this process has compiled."""
 
 
-def width(widths: Mapping[str, int]) -> int:
-    """Of a tile on the devices there are, from widths by platform; `"accelerator"` is any other."""
-    return widths.get(jax.local_devices()[0].platform, widths["accelerator"])
+def by_platform(numbers: Mapping[str, int]) -> int:
+    """The number for the devices there are; `"accelerator"` is any but those named."""
+    return numbers.get(jax.local_devices()[0].platform, numbers["accelerator"])
 
 
 def aligned(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:

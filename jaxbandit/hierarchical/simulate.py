@@ -120,7 +120,7 @@ def simulate_hierarchical(
         root_key(key),
         (design, tuple(p.params for p in policies.values()), jnp.asarray(ends)),
         runs=runs,
-        width=tiles.width(TILE_WIDTH),
+        width=tiles.by_platform(TILE_WIDTH),
         threads=threads,
         progress=progress,
     )

@@ -31,6 +31,10 @@ from jaxbandit.summaries import TileOutput
 # Runs in a tile. Part of what fixes a result's bits; on CPUs a tile this wide stays in cache.
 TILE_WIDTH = {"cpu": 16, "accelerator": 1024}
 
+# Memory for what grows with tasks, of the runs of a tile that are computed side by side. On CPUs it
+# stays near a core's cache, and below what an allocator gives back to the system after each call.
+_TASK_BYTES = {"cpu": 1 << 22, "accelerator": 1 << 30}
+
 
 class OffPolicyResult(NamedTuple):
     """Learning curves; every `Moments` is over runs, with a leading `records` axis."""
@@ -141,7 +145,7 @@ def prepare(
         (records, tuple(algorithms.items())),
         check_design(design),
         runs=check_count("runs", runs),
-        width=tiles.width(TILE_WIDTH),
+        width=tiles.by_platform(TILE_WIDTH),
         written_out=True,
     )
 
@@ -159,9 +163,40 @@ class _Run(NamedTuple):
 
 def _program(static: Any, root: Array, runs: Array, design: OffPolicyDesign) -> TileOutput:
     records, algorithms = static
+    size = _runs_at_once(len(runs), design, _longest(records), len(algorithms))
+    groups = runs.reshape(-1, size)
+    curves = lax.map(lambda group: _curves(static, root, group, design), groups)
+    # [groups, checkpoints, runs] -> [runs, checkpoints]
+    curves = {
+        name: jnp.moveaxis(curve, 1, -1).reshape(len(runs), -1) for name, curve in curves.items()
+    }
+    names = list(curves)
+    differences = {
+        (a, b): curves[a] - curves[b] for i, a in enumerate(names) for b in names[i + 1 :]
+    }
+    return TileOutput(averaged=(curves, differences))
+
+
+def _longest(records: tuple[int, ...]) -> int:
+    """Most records between two checkpoints."""
+    return max(np.diff((0, *records)).tolist())
+
+
+def _runs_at_once(width: int, design: OffPolicyDesign, longest: int, algorithms: int) -> int:
+    """Runs of a tile that are computed side by side: all of them, or a part that memory is for."""
+    numbers = design.max_tasks * (algorithms * design.contexts + longest)
+    most = max(tiles.by_platform(_TASK_BYTES) // (4 * numbers), 1)
+    return max(size for size in range(1, width + 1) if width % size == 0 and size <= most)
+
+
+def _curves(
+    static: Any, root: Array, runs: Array, design: OffPolicyDesign
+) -> dict[str, Float[Array, "checkpoints runs"]]:
+    """Learning curves of some runs, drawn and played side by side."""
+    records, algorithms = static
     ends = np.asarray(records)
     starts = np.concatenate([[0], ends[:-1]])
-    longest = int(np.max(ends - starts))
+    longest = _longest(records)
     drawn = jax.vmap(lambda run: _draw(run_key(root, run), design, records[-1], longest))(runs)
 
     # A loop rather than straight code: what the loop takes in is computed once, where straight code
@@ -176,13 +211,7 @@ def _program(static: Any, root: Array, runs: Array, design: OffPolicyDesign) -> 
 
     empty = empty_statistics(design.max_tasks, drawn.contexts.shape[1], drawn.contexts.dtype)
     empty = jax.tree.map(lambda x: jnp.broadcast_to(x, (len(runs), *x.shape)), empty)
-    _, curves = lax.scan(step, empty, (jnp.asarray(starts), jnp.asarray(ends)))
-    curves = {name: curve.T for name, curve in curves.items()}
-    names = list(curves)
-    differences = {
-        (a, b): curves[a] - curves[b] for i, a in enumerate(names) for b in names[i + 1 :]
-    }
-    return TileOutput(averaged=(curves, differences))
+    return lax.scan(step, empty, (jnp.asarray(starts), jnp.asarray(ends)))[1]
 
 
 def _draw(key: Array, design: OffPolicyDesign, records: int, spare: int) -> _Run:

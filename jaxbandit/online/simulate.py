@@ -110,7 +110,7 @@ def simulate(
         key,
         inputs,
         runs=runs,
-        width=tiles.width(TILE_WIDTH),
+        width=tiles.by_platform(TILE_WIDTH),
         threads=threads,
         progress=progress,
     )

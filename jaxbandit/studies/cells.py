@@ -205,7 +205,7 @@ def _grid_cells(study: Study, maker: _Maker, members: list[tuple[int, _Parts]]) 
 
     static, inputs = _placed(maker, prepare, first)
     inputs = jax.tree.map(np.asarray, inputs)
-    width, arms = tiles.width(online.TILE_WIDTH), inputs.world.count.shape[-1]
+    width, arms = tiles.by_platform(online.TILE_WIDTH), inputs.world.count.shape[-1]
     cells = {}
     for place, (index, parts) in enumerate(members):
         alone, own = program.one_cell(static, inputs, place)

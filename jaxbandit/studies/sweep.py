@@ -143,7 +143,7 @@ def _check_size(study: spec.Study, yes: bool) -> None:
     runs = study.cells * study.runs
     rounds = float(runs) * study.longest * len(study.names)
     journey = online if isinstance(study.problem, spec.Online) else offpolicy
-    blocks = study.cells * -(-study.runs // tiles.width(journey.TILE_WIDTH))
+    blocks = study.cells * -(-study.runs // tiles.by_platform(journey.TILE_WIDTH))
     size = 8.0 * blocks * 5 * len(study.names) * 100
     if yes or (rounds <= _ABSURD_WORK and size <= _ABSURD_BYTES and study.cells <= _ABSURD_CELLS):
         return

@@ -41,7 +41,14 @@ DESIGNS = {
     "uniform": tiny(),
     "weights": weighted(tiny()),
     "logging_policy": tiny(logging_policy=first_action),
+    "few runs at once": tiny(max_tasks=300, contexts=400),
 }
+
+
+@pytest.mark.parametrize("name", DESIGNS)
+def test_runs_at_once(name):
+    few = simulate._runs_at_once(16, DESIGNS[name], 90, 3)
+    assert few == (2 if name == "few runs at once" else 16)
 
 
 @pytest.mark.parametrize("name", DESIGNS)

@@ -62,7 +62,7 @@ def study(options: Hieropo, reporter: Reporter) -> FigureResult:
             jax.random.key(options.seed),
             (design, jnp.asarray(list(alphas.values()))),
             runs=options.runs,
-            width=tiles.width(TILE_WIDTH),
+            width=tiles.by_platform(TILE_WIDTH),
             written_out=True,
             progress=reporter.progress(f"{tasks} tasks"),
         )
