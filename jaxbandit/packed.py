@@ -63,7 +63,7 @@ def pack_congruence(
     if d > UNROLL_LIMIT:
         return pack(matmul(factor.T, matmul(matrix, factor)))
     rows, columns = np.tril_indices(d)
-    return einsum("ce,bc->eb", _congruence(factor.T), matrix[:, rows, columns])
+    return einsum("ec,bc->eb", _congruence(factor.T), matrix[:, rows, columns])
 
 
 def unpack_congruence(
@@ -87,23 +87,18 @@ def unpack_congruence(
         return symmetrize(whole)
     if root is not None:
         packed = packed + outer(einsum("kr,kib->rib", root, unpack(packed)))
-    lower = einsum("ce,cb->be", _congruence(factor), packed)
+    lower = einsum("ec,cb->be", _congruence(factor), packed)
     return lower[:, entry_index(d)]
 
 
-def _congruence(factor: Float[Array, "d k"]) -> Float[Array, "others entries"]:
-    """The transpose of the matrix that takes packed A to packed `F A F'`.
-
-    On a CPU, XLA has a product with this one done by Eigen; with the matrix itself by YNNPACK,
-    where the threads of several programs get in each other's way.
-    """
+def _congruence(factor: Float[Array, "d k"]) -> Float[Array, "entries others"]:
+    """The matrix that takes packed A to packed `F A F'`."""
     d, k = factor.shape
     row, column = np.tril_indices(d)
     i, j = np.tril_indices(k)
-    turned = factor.T
-    one_side = turned[i][:, row] * turned[j][:, column]
-    other_side = turned[j][:, row] * turned[i][:, column]
-    return jnp.where((i == j)[:, None], one_side, one_side + other_side)
+    one_side = factor[row][:, i] * factor[column][:, j]
+    other_side = factor[row][:, j] * factor[column][:, i]
+    return jnp.where(i == j, one_side, one_side + other_side)
 
 
 @jax.custom_jvp

@@ -57,19 +57,20 @@ def compiled(platform: str, written_out: bool) -> Any:
     return jax.jit(
         _tiles,
         static_argnums=(0, 1, 2, 3),
-        compiler_options=_compiler_options(platform, written_out),
+        compiler_options=compiler_options(platform, written_out),
     )
 
 
-def _compiler_options(platform: str, written_out: bool) -> dict[str, Any]:
-    """XLA's options, of those that this version knows."""
+def compiler_options(platform: str, written_out: bool = False) -> dict[str, Any]:
+    """XLA's options for programs of which several run at once; of those that this version knows."""
     if platform != "cpu":
         return {}
     options: dict[str, Any] = {
         # x86 compilers shy from full-width vectors, for the sake of chips that slow down on meeting
         # them; current ones do not, and the straight arithmetic here gains a third.
         "xla_cpu_prefer_vector_width": 512,
-        # No products by YNNPACK: they cannot be part of a larger kernel, and are slow to start.
+        # No products by YNNPACK: they cannot be part of a larger kernel, are slow to start, and the
+        # threads of several programs get in each other's way there.
         "xla_cpu_experimental_ynn_fusion_type": "",
     }
     if written_out:

@@ -28,6 +28,7 @@ from jaxbandit.offpolicy.model import (
     checked,
 )
 from jaxbandit.offpolicy.task_coordinates import Basis, Block, Hyper, HyperInformation
+from jaxbandit.offpolicy.task_pieces import Piece
 
 
 def hyper_posterior(model: HierarchicalGaussian, stats: TaskStatistics) -> Gaussian:
@@ -79,10 +80,7 @@ def hyper_information(model: HierarchicalGaussian, stats: TaskStatistics) -> Hyp
         InputError: shapes disagree, or the model is not valid (`check_model`).
     """
     model, stats = checked(model, stats)
-    parts = task_pieces.each(
-        lambda _, m, piece: _hyper_information(m, piece.stats, piece.skip), model, stats
-    )
-    return task_pieces.total(parts)
+    return task_pieces.total(task_pieces.each(_hyper_information, model, stats))
 
 
 def scan_hyper_information(
@@ -124,16 +122,9 @@ def task_posteriors(model: HierarchicalGaussian, stats: TaskStatistics) -> Gauss
         Hong et al. 2023, eq. 8.
     """
     model, stats = checked(model, stats)
-    learned = task_pieces.each(
-        lambda out, m, piece: _learn(m, piece.stats, piece.skip, out and out[1]), model, stats
-    )
-    given = model, _given(model, task_pieces.total(information for information, _ in learned))
-    return task_pieces.joined(
-        lambda out, given, piece, kept: _conclude(*given, piece.stats, kept, out),
-        given,
-        stats,
-        [kept for _, kept in learned],
-    )
+    learned = task_pieces.each(_learn, model, stats)
+    given = _given(model, task_pieces.total(information for information, _ in learned))
+    return task_pieces.joined(_conclude, (model, *given), stats, [kept for _, kept in learned])
 
 
 def oracle_posteriors(
@@ -160,11 +151,7 @@ def oracle_posteriors(
     checks.check_shape("hyper_parameter", hyper_parameter, features, "[features]")
     checks.check_finite("hyper_parameter", hyper_parameter)
     known = jnp.asarray(hyper_parameter, model.hyper_mean.dtype)
-    return task_pieces.joined(
-        lambda out, given, piece: _oracle_posteriors(*given, piece.stats, out),
-        (model, known),
-        stats,
-    )
+    return task_pieces.joined(_oracle_posteriors, (model, known), stats)
 
 
 def flat_posteriors(model: HierarchicalGaussian, stats: TaskStatistics) -> Gaussian:
@@ -186,9 +173,7 @@ def flat_posteriors(model: HierarchicalGaussian, stats: TaskStatistics) -> Gauss
         Hong et al. 2023, section 3.3.
     """
     model, stats = checked(model, stats)
-    return task_pieces.joined(
-        lambda out, m, piece: _flat_posteriors(m, piece.stats, out), model, stats
-    )
+    return task_pieces.joined(_flat_posteriors, model, stats)
 
 
 def new_task_posterior(model: HierarchicalGaussian, stats: TaskStatistics) -> Gaussian:
@@ -238,10 +223,18 @@ def _hyper_posterior(model: HierarchicalGaussian, information: HyperInformation)
 
 
 @jax.jit
+def _given(model: HierarchicalGaussian, information: HyperInformation) -> tuple[Basis, Hyper]:
+    basis = coordinates.basis(model)
+    return basis, coordinates.hyper(basis, information)
+
+
+# Of pieces of tasks, in the memory of `out` where there is one.
+
+
 def _hyper_information(
-    model: HierarchicalGaussian, stats: TaskStatistics, skip: ArrayLike
+    out: HyperInformation | None, model: HierarchicalGaussian, piece: Piece
 ) -> HyperInformation:
-    return _learn(model, stats, skip, None)[0]
+    return _learn(None, model, piece)[0]
 
 
 class _Kept(NamedTuple):
@@ -253,11 +246,10 @@ class _Kept(NamedTuple):
     """P b."""
 
 
-@partial(jax.jit, donate_argnames="out")
 def _learn(
-    model: HierarchicalGaussian, stats: TaskStatistics, skip: ArrayLike, out: _Kept | None
+    out: tuple[HyperInformation, _Kept] | None, model: HierarchicalGaussian, piece: Piece
 ) -> tuple[HyperInformation, _Kept]:
-    """What the tasks beyond `skip` say about the hyper-parameter, and what is kept of each."""
+    """What tasks say about the hyper-parameter, and what is kept of each."""
     factor = coordinates.basis(model).factor
 
     def add(carry: tuple[HyperInformation, _Kept], block: Block) -> tuple[HyperInformation, _Kept]:
@@ -270,28 +262,23 @@ def _learn(
 
     if out is None:
         d = len(factor)
-        blocks, size = coordinates.block_shape(stats)
-        room = partial(jnp.zeros, dtype=factor.dtype)
-        out = _Kept(room((blocks, d * (d + 1) // 2, size)), room((blocks, d, size)))
-    return coordinates.over_blocks(add, (coordinates.no_information(model), out), stats, skip)
+        blocks, size = coordinates.block_shape(piece.stats)
+        zeros = partial(jnp.zeros, dtype=factor.dtype)
+        kept = _Kept(zeros((blocks, d * (d + 1) // 2, size)), zeros((blocks, d, size)))
+    else:
+        kept = out[1]
+    nothing = coordinates.no_information(model), kept
+    return coordinates.over_blocks(add, nothing, piece.stats, piece.skip)
 
 
-@jax.jit
-def _given(model: HierarchicalGaussian, information: HyperInformation) -> tuple[Basis, Hyper]:
-    basis = coordinates.basis(model)
-    return basis, coordinates.hyper(basis, information)
-
-
-@partial(jax.jit, donate_argnames="out")
 def _conclude(
-    model: HierarchicalGaussian,
-    given: tuple[Basis, Hyper],
-    stats: TaskStatistics,
-    kept: _Kept,
     out: Gaussian | None,
+    given: tuple[HierarchicalGaussian, Basis, Hyper],
+    piece: Piece,
+    kept: _Kept,
 ) -> Gaussian:
     """Posteriors of tasks, from what `_given` and `_learn` say."""
-    basis, hyper = given
+    model, basis, hyper = given
 
     def write(out: Gaussian, block: Block) -> Gaussian:
         inverse, solution = (lax.dynamic_index_in_dim(x, block.index, keepdims=False) for x in kept)
@@ -302,30 +289,27 @@ def _conclude(
         back = _back(basis.factor, model, mean, inverse, hyper.root)
         return _put(out, back, block.start)
 
-    return coordinates.over_blocks(write, out or _room(stats), stats)
+    return coordinates.over_blocks(write, out or _room(piece.stats), piece.stats)
 
 
-@partial(jax.jit, donate_argnames="out")
 def _oracle_posteriors(
-    model: HierarchicalGaussian, hyper_parameter: Array, stats: TaskStatistics, out: Gaussian | None
+    out: Gaussian | None, given: tuple[HierarchicalGaussian, Array], piece: Piece
 ) -> Gaussian:
+    model, hyper_parameter = given
     model = model._replace(hyper_mean=hyper_parameter)
-    return _own_posteriors(coordinates.basis(model).factor, model, stats, out)
+    return _own_posteriors(out, coordinates.basis(model).factor, model, piece.stats)
 
 
-@partial(jax.jit, donate_argnames="out")
-def _flat_posteriors(
-    model: HierarchicalGaussian, stats: TaskStatistics, out: Gaussian | None
-) -> Gaussian:
+def _flat_posteriors(out: Gaussian | None, model: HierarchicalGaussian, piece: Piece) -> Gaussian:
     factor = coordinates.graded_factor(model.hyper_cov + model.task_cov)
-    return _own_posteriors(factor, model, stats, out)
+    return _own_posteriors(out, factor, model, piece.stats)
 
 
 # Parts of those.
 
 
 def _own_posteriors(
-    factor: Array, model: HierarchicalGaussian, stats: TaskStatistics, out: Gaussian | None
+    out: Gaussian | None, factor: Array, model: HierarchicalGaussian, stats: TaskStatistics
 ) -> Gaussian:
     """Posteriors of all tasks from their own data under the prior N(hyper_mean, F F')."""
 

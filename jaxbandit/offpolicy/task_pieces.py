@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
-from functools import reduce
+from functools import cache, reduce
 from typing import Any, NamedTuple
 
 import jax
@@ -20,6 +20,7 @@ import numpy as np
 from jaxbandit.checks import is_concrete
 from jaxbandit.offpolicy.model import Gaussian, TaskStatistics
 from jaxbandit.packed import block_size
+from jaxbandit.tile_programs import compiler_options
 from jaxbandit.tiles import aligned, usable_cores
 
 # Blocks in a piece: enough for a call to be worth it.
@@ -43,20 +44,20 @@ def each(
     """What a function gives of every piece.
 
     Args:
-        function: (out, given, piece) -> pytree. Where `out` is not None, it is what the function
-            gave of an earlier piece, to be written over.
+        function: (out, given, piece) -> pytree of arrays; of a module, to be compiled once. Where
+            `out` is not None, it is what the function gave of an earlier piece, to be written over.
         given: pytree of what all pieces share.
         stats: of all tasks.
     """
     pieces = _split(given, stats)
     if len(pieces) == 1:
-        return [function(None, given, pieces[0])]
+        return [_compiled(function)(None, given, pieces[0])]
     with _precision(stats):
-        shapes = jax.eval_shape(function, None, given, pieces[0])
-    leaves, tree = jax.tree.flatten(shapes)
+        like = jax.eval_shape(function, None, given, pieces[0])
+    leaves, tree = jax.tree.flatten(like)
     rooms = [aligned((len(pieces), *x.shape), np.dtype(x.dtype)) for x in leaves]
     parts = list(zip(*rooms, strict=True))
-    _in_threads(function, given, stats, parts, pieces)
+    _in_threads(function, like, parts, given, pieces)
     return [jax.tree.unflatten(tree, part) for part in parts]
 
 
@@ -78,13 +79,14 @@ def joined(
     """
     pieces = _split(given, stats)
     if len(pieces) == 1:
-        return function(None, given, pieces[0], *(other for (other,) in others))
+        return _compiled(function)(None, given, pieces[0], *(other for (other,) in others))
     rooms = [aligned(x.shape, np.dtype(x.dtype)) for x in (stats.moment, stats.gram)]
     parts = [
         [room[piece.start + int(piece.skip) :][: len(piece.stats.count)] for room in rooms]
         for piece in pieces
     ]
-    _in_threads(function, given, stats, parts, pieces, *others)
+    one = pieces[0].stats
+    _in_threads(function, Gaussian(one.moment, one.gram), parts, given, pieces, *others)
     (device,) = stats.gram.devices()
     return Gaussian(*jax.device_put(rooms, device))
 
@@ -107,23 +109,26 @@ def _split(given: Any, stats: TaskStatistics) -> list[Piece]:
 
 def _in_threads(
     function: Callable[..., Any],
-    given: Any,
-    stats: TaskStatistics,
+    like: Any,
     rooms: Iterable[Sequence[np.ndarray]],
+    given: Any,
     pieces: list[Piece],
     *others: Iterable[Any],
 ) -> None:
-    """Put the last rows of what the function gives of each piece into the piece's rooms."""
+    """Put the last rows of what the function gives of each piece, all `like` it, in its rooms."""
     # One thread more than cores: XLA's own do the work, and one should always wait for them.
     threads = usable_cores() + 1
+    program = _compiled(function, many=True)
+    stats = pieces[0].stats
     # A thread writes one piece over another and copies it to its room: memory fresh from the system
     # costs more than a copy, but for a room's huge pages.
-    spare: list[Any] = [None] * threads
+    with _precision(stats):
+        spare = [jax.tree.map(jnp.zeros_like, like) for _ in range(threads)]
 
     def call(rooms: Sequence[np.ndarray], *args: Any) -> None:
         # Settings in a context hold for their thread alone.
         with _precision(stats):
-            out = function(spare.pop(), given, *args)
+            out = program(spare.pop(), given, *args)
         for room, part in zip(rooms, jax.tree.leaves(out), strict=True):
             room[:] = np.asarray(part)[-len(room) :]
         spare.append(out)
@@ -131,6 +136,12 @@ def _in_threads(
     with ThreadPoolExecutor(threads) as pool:
         # A list, so that errors are raised here.
         list(pool.map(call, rooms, pieces, *others))
+
+
+@cache
+def _compiled(function: Callable[..., Any], many: bool = False) -> Callable[..., Any]:
+    options = compiler_options("cpu") if many else None
+    return jax.jit(function, donate_argnums=0, compiler_options=options)
 
 
 def _precision(stats: TaskStatistics) -> AbstractContextManager[Any]:
