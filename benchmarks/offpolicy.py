@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -78,21 +79,25 @@ def _small_matrices(rng: np.random.Generator, d: int, count: int) -> None:
         "LAPACK through jax": lambda: inverse(a),
         "NumPy": lambda: np.linalg.inv(matrix),
     }
-    calls = 20  # in a row: each alone is short, and would find the caches as another left them
-
-    def in_a_row(call: Callable[[], object]) -> Callable[[], None]:
-        def repeated() -> None:
-            for _ in range(calls):  # none kept: the next writes where the last one did
-                jax.block_until_ready(call())
-
-        return repeated
-
+    calls = 20
     for title, contenders in (
         (f"solve, d = {d}", solve),
         (f"inverse, d = {d} (jaxbandit: packed and in blocks, as the posteriors use it)", invert),
     ):
-        repeated = {name: in_a_row(call) for name, call in contenders.items()}
-        report(title, fastest(repeated), "matrix", count * calls, "jaxbandit")
+        seconds = fastest(_in_a_row(contenders, calls))
+        report(title, seconds, "matrix", count * calls, "jaxbandit")
+
+
+def _in_a_row(
+    contenders: dict[str, Callable[[], object]], calls: int
+) -> dict[str, Callable[[], None]]:
+    """Several calls of each: warm, where one alone finds the caches as another left them."""
+
+    def repeated(call: Callable[[], object]) -> None:
+        for _ in range(calls):  # none kept: the next writes where the last one did
+            jax.block_until_ready(call())
+
+    return {name: partial(repeated, call) for name, call in contenders.items()}
 
 
 def statistics() -> None:
@@ -158,13 +163,10 @@ def posteriors() -> None:
         mean = np.einsum("sij,sj->si", given, hyper_mean + moment)
         return mean, given + given @ hyper_cov @ given
 
-    report(
-        "posteriors of 100,000 tasks, d = 10",
-        fastest({"jaxbandit": lambda: jb.task_posteriors(model, stats), "NumPy": dense}, repeats=5),
-        "task",
-        tasks,
-        "jaxbandit",
-    )
+    contenders = {"jaxbandit": lambda: jb.task_posteriors(model, stats), "NumPy": dense}
+    calls = 5
+    seconds = fastest(_in_a_row(contenders, calls))
+    report("posteriors of 100,000 tasks, d = 10", seconds, "task", tasks * calls, "jaxbandit")
 
 
 if __name__ == "__main__":
