@@ -25,8 +25,7 @@ from jaxbandit.keys import Purpose, purpose_key, root_key, run_key
 from jaxbandit.moments import Moments
 from jaxbandit.offpolicy.design import Instance, OffPolicyDesign, check_design, draw_log
 from jaxbandit.offpolicy.model import TaskStatistics
-from jaxbandit.offpolicy.simulate import dense_statistics
-from jaxbandit.offpolicy.statistics import empty_statistics
+from jaxbandit.offpolicy.statistics import empty_statistics, listed_statistics
 from jaxbandit.online.validation import check_checkpoints
 from jaxbandit.summaries import TileOutput
 
@@ -141,7 +140,7 @@ def draw_start(
     if records == 0:
         return instance, empty_statistics(design.max_tasks, d, instance.hyper_parameter.dtype)
     log = draw_log(key, design, instance, records)
-    return instance, dense_statistics(log, jnp.ones(records, bool), design.max_tasks)
+    return instance, listed_statistics(log, jnp.ones(records, bool), design.max_tasks)
 
 
 def draw_situation(

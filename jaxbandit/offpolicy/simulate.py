@@ -18,22 +18,22 @@ from jax import Array, lax
 from jax.typing import ArrayLike
 from jaxtyping import Float
 
-from jaxbandit import linalg, packed, tile_programs, tiles
+from jaxbandit import linalg, tile_programs, tiles
 from jaxbandit.checks import InputError, check_count
 from jaxbandit.keys import Purpose, purpose_keys, run_key
 from jaxbandit.moments import Moments
 from jaxbandit.offpolicy.design import Instance, OffPolicyDesign, check_design, draw_log
 from jaxbandit.offpolicy.model import BanditLog, Gaussian, TaskStatistics
 from jaxbandit.offpolicy.policy import ALGORITHMS, Algorithm
-from jaxbandit.offpolicy.statistics import empty_statistics
+from jaxbandit.offpolicy.statistics import empty_statistics, listed_statistics, listed_width
 from jaxbandit.summaries import TileOutput
 
 # Runs in a tile. Part of what fixes a result's bits; on CPUs a tile this wide stays in cache.
 TILE_WIDTH = {"cpu": 16, "accelerator": 1024}
 
-# Memory for what grows with tasks, of the runs of a tile that are computed side by side. On CPUs it
-# stays near a core's cache, and below what an allocator gives back to the system after each call.
-_TASK_BYTES = {"cpu": 1 << 22, "accelerator": 1 << 30}
+# Memory for what grows with tasks and records, of runs of a tile that are computed side by side. On
+# CPUs it stays near a core's cache, and below what an allocator gives back after each call.
+_RUN_BYTES = {"cpu": 1 << 22, "accelerator": 1 << 30}
 
 
 class OffPolicyResult(NamedTuple):
@@ -163,7 +163,7 @@ class _Run(NamedTuple):
 
 def _program(static: Any, root: Array, runs: Array, design: OffPolicyDesign) -> TileOutput:
     records, algorithms = static
-    size = _runs_at_once(len(runs), design, _longest(records), len(algorithms))
+    size = runs_at_once(len(runs), _numbers(design, _longest(records), len(algorithms)))
     groups = runs.reshape(-1, size)
     curves = lax.map(lambda group: _curves(static, root, group, design), groups)
     # [groups, checkpoints, runs] -> [runs, checkpoints]
@@ -182,10 +182,15 @@ def _longest(records: tuple[int, ...]) -> int:
     return max(np.diff((0, *records)).tolist())
 
 
-def _runs_at_once(width: int, design: OffPolicyDesign, longest: int, algorithms: int) -> int:
-    """Runs of a tile that are computed side by side: all of them, or a part that memory is for."""
-    numbers = design.max_tasks * (algorithms * design.contexts + longest)
-    most = max(tiles.by_platform(_TASK_BYTES) // (4 * numbers), 1)
+def _numbers(design: OffPolicyDesign, longest: int, algorithms: int) -> int:
+    """What a run holds between two checkpoints, and at one."""
+    width = listed_width(design.max_tasks, len(design.model.hyper_mean))
+    return longest * width + design.max_tasks * algorithms * design.contexts
+
+
+def runs_at_once(width: int, numbers: int) -> int:
+    """Runs of a tile to compute side by side, if each holds so many numbers: all, or a part."""
+    most = max(tiles.by_platform(_RUN_BYTES) // (4 * numbers), 1)
     return max(size for size in range(1, width + 1) if width % size == 0 and size <= most)
 
 
@@ -205,7 +210,7 @@ def _curves(
         start, end = segment
         part = jax.tree.map(lambda x: lax.dynamic_slice_in_dim(x, start, longest, 1), drawn.log)
         listed = start + jnp.arange(longest) < end
-        sums = jax.vmap(lambda log: dense_statistics(log, listed, design.max_tasks))(part)
+        sums = jax.vmap(lambda log: listed_statistics(log, listed, design.max_tasks))(part)
         stats = jax.tree.map(jnp.add, stats, sums)
         return stats, jax.vmap(lambda s, run: _evaluate(s, run, design, algorithms))(stats, drawn)
 
@@ -248,22 +253,6 @@ def _evaluate(
     # Whatever an algorithm says of tasks that do not exist counts for nothing.
     lost = jnp.sum(jnp.where(listed, losses, 0) / design.tasks, axis=-1)
     return {name: lost[i] for i, (name, _) in enumerate(algorithms)}
-
-
-def dense_statistics(log: BanditLog, listed: Array, tasks: int) -> TaskStatistics:
-    """Statistics of the listed records as one product: for short logs, and free of scatters."""
-    d = log.feature.shape[1]
-    columns = jnp.vstack([log.feature.T, log.reward, jnp.ones_like(log.reward)])
-    # Products of two columns, packed, and last the one that counts.
-    row, column = (np.append(index, d + 1) for index in np.tril_indices(d + 1))
-    member = (log.task[:, None] == jnp.arange(tasks)) & listed[:, None]
-    sums = linalg.matmul(columns[row] * columns[column], member.astype(columns.dtype))
-    return TaskStatistics(
-        gram=jnp.moveaxis(sums[packed.entry_index(d)], -1, 0),
-        moment=sums[-d - 2 : -2].T,
-        square=sums[-2],
-        count=sums[-1].astype(jnp.int32),
-    )
 
 
 def _pessimistic_loss(

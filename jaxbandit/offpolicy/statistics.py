@@ -14,9 +14,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
-from jaxtyping import Int
+from jaxtyping import Bool, Int
 
-from jaxbandit import checks, packed, tiles
+from jaxbandit import checks, linalg, packed, tiles
 from jaxbandit.checks import InputError, check_count
 from jaxbandit.kernel import called_as_kernel
 from jaxbandit.offpolicy.model import BanditLog, TaskStatistics
@@ -25,6 +25,10 @@ from jaxbandit.offpolicy.model import BanditLog, TaskStatistics
 _CHUNK = 1 << 18
 # Blocks of records summed side by side: whole vectors, and few enough to stay in a core's cache.
 _LANES = 64
+# Most tasks of which a simulated log is summed by one product with the tasks' membership, whose
+# cost grows with them; a scatter, record by record, costs a CPU the same for any number of tasks.
+# Accelerators scatter in no fixed order: their sums would not have the same bits each time.
+_PRODUCT_TASKS = {"cpu": 32, "accelerator": 1 << 31}
 
 
 def empty_statistics(tasks: int, features: int, dtype: jnp.dtype | None = None) -> TaskStatistics:
@@ -99,6 +103,36 @@ def task_statistics(log: BanditLog, tasks: int) -> TaskStatistics:
         checks.check_finite("log.reward", log.reward)
         raise InputError(f"sums of the log overflow {dtype}; rescale features or rewards")
     return stats
+
+
+def listed_statistics(
+    log: BanditLog, listed: Bool[Array, " records"], tasks: int
+) -> TaskStatistics:
+    """Statistics of the listed records of a simulated log: the same bits each time."""
+    if not _is_product(tasks):
+        # A scatter leaves out what is beyond its end.
+        return _scatter(log._replace(task=jnp.where(listed, log.task, tasks)), tasks)
+    d = log.feature.shape[1]
+    columns = jnp.vstack([log.feature.T, log.reward, jnp.ones_like(log.reward)])
+    # Products of two columns, packed, and last the one that counts.
+    row, column = (np.append(index, d + 1) for index in np.tril_indices(d + 1))
+    member = (log.task[:, None] == jnp.arange(tasks)) & listed[:, None]
+    sums = linalg.matmul(columns[row] * columns[column], member.astype(columns.dtype))
+    return TaskStatistics(
+        gram=jnp.moveaxis(sums[packed.entry_index(d)], -1, 0),
+        moment=sums[-d - 2 : -2].T,
+        square=sums[-2],
+        count=sums[-1].astype(jnp.int32),
+    )
+
+
+def listed_width(tasks: int, features: int) -> int:
+    """Numbers that `listed_statistics` holds of a record, at most."""
+    return tasks if _is_product(tasks) else (features + 1) ** 2
+
+
+def _is_product(tasks: int) -> bool:
+    return tasks <= tiles.by_platform(_PRODUCT_TASKS)
 
 
 def _check_tasks(task: np.ndarray, tasks: int) -> None:

@@ -47,7 +47,7 @@ DESIGNS = {
 
 @pytest.mark.parametrize("name", DESIGNS)
 def test_runs_at_once(name):
-    few = simulate._runs_at_once(16, DESIGNS[name], 90, 3)
+    few = simulate.runs_at_once(16, simulate._numbers(DESIGNS[name], 90, 3))
     assert few == (2 if name == "few runs at once" else 16)
 
 

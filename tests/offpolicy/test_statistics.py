@@ -38,6 +38,16 @@ def test_traced_sums(case, tight):
     assert_sums(stats, case.log, case.tasks, tight)
 
 
+@pytest.mark.parametrize("tasks", [7, 40])  # as a product, and record by record
+def test_listed_sums(tasks, tight):
+    rng = np.random.default_rng(0)
+    log = jb.BanditLog(rng.integers(0, tasks, 300), rng.normal(size=(300, 3)), rng.normal(size=300))
+    listed = rng.random(300) < 0.6
+    summed = jax.jit(statistics.listed_statistics, static_argnums=2)
+    stats = summed(jb.BanditLog(*map(jnp.asarray, log)), jnp.asarray(listed), tasks)
+    assert_sums(stats, jb.BanditLog(*(field[listed] for field in log)), tasks, tight)
+
+
 @pytest.fixture
 def long_log(monkeypatch) -> tuple[jb.BanditLog, int]:
     """44 chunks; blocks of four records, many a group, some not full; two tasks without records."""

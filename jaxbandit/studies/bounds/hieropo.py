@@ -8,6 +8,7 @@ them are proportional to the width alpha, and are computed for a width of one.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import jax
@@ -22,7 +23,8 @@ from jaxbandit.keys import Purpose, purpose_key, run_key
 from jaxbandit.offpolicy.design import OffPolicyDesign, check_design, draw_log, synthetic_design
 from jaxbandit.offpolicy.model import Gaussian
 from jaxbandit.offpolicy.policy import ALGORITHMS, pessimistic_action, suboptimality
-from jaxbandit.offpolicy.simulate import TILE_WIDTH, dense_statistics
+from jaxbandit.offpolicy.simulate import TILE_WIDTH, runs_at_once
+from jaxbandit.offpolicy.statistics import listed_statistics, listed_width
 from jaxbandit.studies import findings
 from jaxbandit.studies.bounds import measures, plots
 from jaxbandit.studies.bounds.options import Hieropo
@@ -112,8 +114,11 @@ def _alpha(width: str, features: int, delta: float) -> Array:
 
 def _program(static: Any, root: Array, runs: Array, params: Any) -> TileOutput:
     design, alphas = params
-    one = jax.vmap(lambda run: _run(run_key(root, run), design, alphas, static))
-    return TileOutput(averaged=(), kept=one(runs))
+    width = listed_width(design.max_tasks, len(design.model.hyper_mean))
+    size = runs_at_once(len(runs), max(static) * design.max_tasks * width)
+    one = partial(_run, design=design, alphas=alphas, records=static)
+    kept = jax.lax.map(lambda run: one(run_key(root, run)), runs, batch_size=size)
+    return TileOutput(averaged=(), kept=kept)
 
 
 def _run(key: Array, design: OffPolicyDesign, alphas: Array, records: tuple[int, ...]) -> Any:
@@ -128,7 +133,7 @@ def _run(key: Array, design: OffPolicyDesign, alphas: Array, records: tuple[int,
 
     def at(length: Array) -> Any:
         listed = jnp.arange(len(log.reward)) < length * design.tasks
-        stats = dense_statistics(log, listed, design.max_tasks)
+        stats = listed_statistics(log, listed, design.max_tasks)
         first = {
             name: jax.tree.map(
                 lambda x: x[0], algorithm(design.model, stats, instance.hyper_parameter)
