@@ -18,8 +18,13 @@ from jax import Array, lax
 from jax.typing import ArrayLike
 from jaxtyping import Float, Int32, UInt32
 
+from jaxbandit.mapped import runs_last
+
 KeyWords = UInt32[Array, "2"] | tuple[Array, Array]
 """What `jax.random.key_data` gives; a tuple where there are many keys."""
+
+# Words drawn with runs last when mapped; vectors of more are as long without.
+_FEW = 64
 
 _ROTATIONS = ((13, 15, 26, 6), (17, 29, 16, 24))
 
@@ -30,7 +35,16 @@ def bits(key: Array, shape: tuple[int, ...]) -> UInt32[Array, "*shape"]:
     Source:
         Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3", threefry2x32, 20 rounds.
     """
-    return words(jax.random.key_data(key), math.prod(shape)).reshape(shape)
+    size, few = math.prod(shape), math.prod(shape) <= _FEW
+
+    def drawn(key: KeyWords) -> Array:
+        return words(key, size).reshape(shape)
+
+    @runs_last
+    def drawn_last(key: Array) -> Array:
+        return words((key[0], key[1]), size, key.ndim).reshape(*shape, *key.shape[1:])
+
+    return (drawn_last if few else drawn)(jax.random.key_data(key))
 
 
 def words(key: KeyWords, size: int, axes: int = 1) -> UInt32[Array, "size *runs"]:

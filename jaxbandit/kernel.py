@@ -37,17 +37,20 @@ KNOWN_PRIMITIVES = frozenset(
 )
 
 
-def one_kernel(function: Callable[..., Any], *operands: Any) -> Any:
+def one_kernel(
+    function: Callable[..., Any], *operands: Any, otherwise: Callable[..., Any] | None = None
+) -> Any:
     """`function(*operands)`, as a single kernel where all that it does can be in one.
 
     Args:
         function: of pytrees of arrays to a pytree of arrays; not to be differentiated.
         operands: its arguments, the last an array of numbers that are at least zero.
+        otherwise: what to compute where it cannot; default: the function as it is.
     """
     closed, shapes = jax.make_jaxpr(function, return_shape=True)(*operands)
     leaves = jax.tree.leaves((closed.consts, operands))
     if not (_is_known(closed.jaxpr) and all(_is_plain(leaf) for leaf in leaves)):
-        return function(*operands)
+        return (otherwise or function)(*operands)
     sign = operands[-1].reshape(-1)[0]
 
     @jax.jit
@@ -56,11 +59,12 @@ def one_kernel(function: Callable[..., Any], *operands: Any) -> Any:
         count = len(closed.consts)
         return core.eval_jaxpr(closed.jaxpr, leaves[:count], *leaves[count:]), used
 
-    # An operand that is a constant or that goes unused makes XLA abort the process. Branches that
-    # are not taken, which XLA cannot know, make each a variable, and used.
-    leaves = lax.cond(
-        sign >= 0, lambda x: x, lambda x: [jnp.zeros_like(leaf) for leaf in x], leaves
-    )
+    # An operand that is a constant or that goes unused makes XLA abort the process. A zero and a
+    # branch that is not taken, which XLA cannot know, make each a variable, and used.
+    zero = sign < 0
+    leaves = [
+        leaf ^ zero if leaf.dtype == bool else leaf + zero.astype(leaf.dtype) for leaf in leaves
+    ]
     out, used = called_as_kernel(kernel, leaves)
     first = lax.cond(
         sign >= 0, lambda x, _: x, lambda x, used: x + used.astype(x.dtype), out[0], used

@@ -68,6 +68,17 @@ def test_shape_only_arranges():
     )
 
 
+@pytest.mark.parametrize("shape", [(3, 5), (40, 3), ()])
+def test_mapped_draws_are_those_of_each(shape):
+    keys = jax.random.split(jax.random.key(0), 6)
+    mapped = jax.vmap(lambda key: draws.bits(key, shape))(keys)
+    twice = jax.vmap(jax.vmap(lambda key: draws.bits(key, shape)))(keys.reshape(2, 3))
+    assert mapped.shape == (6, *shape)
+    for one, two, key in zip(mapped, twice.reshape(6, *shape), keys, strict=True):
+        np.testing.assert_array_equal(one, draws.bits(key, shape))
+        np.testing.assert_array_equal(two, one)
+
+
 def test_uniform_is_uniform():
     n = 1 << 18
     sample = np.asarray(draws.uniform(jax.random.key(1), (n,)))

@@ -5,6 +5,8 @@ $b_s + S_s \Sigma_0^{-1} \mu$. A record $(\phi, y)$ of it is then one observatio
 $y - \phi' b_s = h' \mu + \epsilon$ with $h = \Sigma_0^{-1} S_s \phi$ and
 $\epsilon \sim N(0, v)$, $v = \sigma^2 + \phi' S_s \phi$: every update has rank one, nothing is
 inverted, and the hyper-posterior is exact.
+
+Vectors and matrices have their components first; an axis of runs may follow.
 """
 
 from __future__ import annotations
@@ -13,25 +15,32 @@ from typing import NamedTuple
 
 import jax.numpy as jnp
 from jax import Array
-from jaxtyping import Float, Int
+from jaxtyping import Float
 
 from jaxbandit import linalg, spd
+from jaxbandit.hierarchical.components import combine, inner, product
+from jaxbandit.mapped import fence
 from jaxbandit.offpolicy.model import Gaussian, HierarchicalGaussian, TaskStatistics
 from jaxbandit.offpolicy.posterior import hyper_posterior
 
 
-class Belief(NamedTuple):
-    """What is believed of all tasks."""
+class Shared(NamedTuple):
+    """What a policy believes that all tasks share."""
 
     hyper: Gaussian
-    """Of the hyper-parameter: mean [features], cov [features, features]."""
-    offset: Float[Array, "tasks features"]
-    """$b_s$, a task's mean if the hyper-parameter were zero."""
-    cov: Float[Array, "tasks features features"]
-    """$S_s$, a task's covariance given the hyper-parameter."""
-    task_precision: Float[Array, "features features"]
+    """Of the hyper-parameter: mean [features, *runs], cov [features, features, *runs]."""
+    task_precision: Float[Array, "features features *runs"]
     r"""$\Sigma_0^{-1}$."""
-    noise_variance: Float[Array, ""]
+    noise_variance: Float[Array, "*runs"]
+
+
+class Own(NamedTuple):
+    """What it believes of one task."""
+
+    offset: Float[Array, "features *runs"]
+    """$b_s$, the task's mean if the hyper-parameter were zero."""
+    cov: Float[Array, "features features *runs"]
+    """$S_s$, the task's covariance given the hyper-parameter."""
 
 
 def flat_model(model: HierarchicalGaussian) -> HierarchicalGaussian:
@@ -48,8 +57,8 @@ def oracle_model(
     return model._replace(hyper_mean=hyper_parameter, hyper_cov=none)
 
 
-def believe(model: HierarchicalGaussian, stats: TaskStatistics) -> Belief:
-    """The belief after a log.
+def believe(model: HierarchicalGaussian, stats: TaskStatistics) -> tuple[Shared, Own]:
+    """The belief after a log, of one run; that of tasks has an axis [tasks] in front.
 
     Args:
         model: hyper_cov of any rank; zero where the hyper-parameter is known.
@@ -59,37 +68,35 @@ def believe(model: HierarchicalGaussian, stats: TaskStatistics) -> Belief:
     variance = jnp.asarray(model.noise_std) ** 2
     cov, _ = spd.inverse(precision + stats.gram / variance)
     offset = linalg.einsum("tij,tj->ti", cov, stats.moment / variance)
-    return Belief(hyper_posterior(model, stats), offset, cov, precision, variance)
+    return Shared(hyper_posterior(model, stats), precision, variance), Own(offset, cov)
 
 
-def task_belief(belief: Belief, task: Int[Array, ""]) -> Gaussian:
-    """The posterior of one task."""
-    offset, cov = belief.offset[task], belief.cov[task]
-    share = linalg.matmul(cov, belief.task_precision)
-    return Gaussian(
-        offset + linalg.matmul(share, belief.hyper.mean),
-        cov + linalg.congruence(share, belief.hyper.cov),
-    )
+def task_posterior(number: Array, shared: Shared, own: Own) -> Gaussian:
+    """The posterior of a task, in round `number`."""
+    # What is used more than once is fenced, or it would be computed as often.
+    share = fence(number, product(own.cov, shared.task_precision))
+    across = jnp.swapaxes(share, 0, 1)
+    spread = fence(number, product(share, shared.hyper.cov))
+    mean = own.offset + combine(across, shared.hyper.mean)
+    return fence(number, Gaussian(mean, own.cov + product(spread, across)))
 
 
 def learn(
-    belief: Belief, task: Int[Array, ""], feature: Float[Array, " features"], reward: Array
-) -> Belief:
-    """The belief after one more record."""
-    offset, cov = belief.offset[task], belief.cov[task]
-    spread = linalg.matmul(cov, feature)
-    variance = belief.noise_variance + linalg.inner(feature, spread)
-    left = reward - linalg.inner(feature, offset)
+    number: Array, shared: Shared, own: Own, feature: Float[Array, "features *runs"], reward: Array
+) -> tuple[Shared, Own]:
+    """The belief after one more record of the task, in round `number`."""
+    spread = combine(own.cov, feature)
+    precision = 1 / (shared.noise_variance + inner(feature, spread))
+    left = reward - inner(feature, own.offset)
     # y - phi' b = h' mu + N(0, v)
-    slope = linalg.matmul(belief.task_precision, spread)
-    gain = linalg.matmul(belief.hyper.cov, slope)
-    total = variance + linalg.inner(slope, gain)
+    slope = combine(shared.task_precision, spread)
+    gain = combine(shared.hyper.cov, slope)
+    shrunk = 1 / (1 / precision + inner(slope, gain))
+    missed = left - inner(slope, shared.hyper.mean)
+    spread, gain, precision, shrunk = fence(number, (spread, gain, precision, shrunk))
+    left, missed = fence(number, (left * precision, missed * shrunk))
     hyper = Gaussian(
-        belief.hyper.mean + gain * ((left - linalg.inner(slope, belief.hyper.mean)) / total),
-        belief.hyper.cov - gain[:, None] * gain / total,
+        shared.hyper.mean + gain * missed, shared.hyper.cov - gain[:, None] * gain * shrunk
     )
-    return belief._replace(
-        hyper=hyper,
-        offset=belief.offset.at[task].add(spread * (left / variance)),
-        cov=belief.cov.at[task].add(-spread[:, None] * spread / variance),
-    )
+    own = Own(own.offset + spread * left, own.cov - spread[:, None] * spread * precision)
+    return shared._replace(hyper=hyper), own

@@ -10,12 +10,15 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
-from jax import Array
+import numpy as np
+from jax import Array, lax
 from jax.typing import ArrayLike
 from jaxtyping import Float
 
-from jaxbandit import checks, linalg
+from jaxbandit import checks
 from jaxbandit.hierarchical.belief import flat_model, oracle_model
+from jaxbandit.hierarchical.components import inner, quadratic_form
+from jaxbandit.mapped import runs_last
 from jaxbandit.offpolicy.model import Gaussian, HierarchicalGaussian
 
 Prior = Callable[[HierarchicalGaussian, Array], HierarchicalGaussian]
@@ -89,10 +92,34 @@ def usual_policies(width: ArrayLike = 1.0) -> dict[str, HierarchicalPolicy]:
 def _thompson(
     params: tuple[()], gaussian: Gaussian, feature: Array, normal: Float[Array, " features"]
 ) -> Array:
-    drawn = gaussian.mean + linalg.matmul(linalg.psd_factor(gaussian.cov), normal)
-    return linalg.inner(feature, drawn)
+    return _drawn_index(gaussian.mean, gaussian.cov, feature, normal)
 
 
 def _ucb(width: Array, gaussian: Gaussian, feature: Array, normal: Array) -> Array:
-    variance = linalg.quadratic_form(gaussian.cov, feature)
-    return linalg.inner(feature, gaussian.mean) + width * jnp.sqrt(jnp.maximum(variance, 0))
+    return _upper_bound(width, gaussian.mean, gaussian.cov, feature)
+
+
+@runs_last
+def _drawn_index(mean: Array, cov: Array, feature: Array, normal: Array) -> Array:
+    # Column after column of the Cholesky factor, as `linalg.psd_factor` has them.
+    order = len(mean)
+    noise = 4 * order * jnp.finfo(cov.dtype).eps
+    row = np.arange(order).reshape(-1, *(1,) * (mean.ndim - 1))
+    variance = jnp.stack([cov[k, k] for k in range(order)])
+
+    def step(k: Array, carry: tuple[Array, Array]) -> tuple[Array, Array]:
+        rest, drawn = carry
+        line = rest[k]
+        kept = line[k] > noise * variance[k]
+        column = jnp.where(kept & (row >= k), line / jnp.sqrt(jnp.where(kept, line[k], 1)), 0)
+        return rest - column[:, None] * column, drawn + column * normal[k]
+
+    _, drawn = lax.fori_loop(0, order, step, (cov, mean + 0 * normal))
+    return inner(jnp.swapaxes(feature, 0, 1), drawn)
+
+
+@runs_last
+def _upper_bound(width: Array, mean: Array, cov: Array, feature: Array) -> Array:
+    along = jnp.swapaxes(feature, 0, 1)  # [features, actions, *runs]
+    variance = quadratic_form(cov, along)
+    return inner(along, mean) + width * jnp.sqrt(jnp.maximum(variance, 0))

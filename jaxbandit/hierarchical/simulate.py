@@ -8,6 +8,7 @@ and noise, and Thompson samplers the same normal numbers, so their differences a
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any, Literal, NamedTuple
 
 import jax
@@ -15,12 +16,13 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
 from jax.typing import ArrayLike
-from jaxtyping import Float, Int
+from jaxtyping import Float
 
 from jaxbandit import draws, linalg, tiles
 from jaxbandit.checks import InputError, check_count
-from jaxbandit.hierarchical.belief import Belief, believe, learn, task_belief
-from jaxbandit.hierarchical.policy import HierarchicalPolicy, usual_policies
+from jaxbandit.hierarchical.belief import Own, Shared, believe
+from jaxbandit.hierarchical.play import Belief, Situation, play_rounds, tile_belief
+from jaxbandit.hierarchical.policy import HierarchicalPolicy, Prior, usual_policies
 from jaxbandit.keys import Purpose, purpose_key, root_key, run_key
 from jaxbandit.moments import Moments
 from jaxbandit.offpolicy.design import Instance, OffPolicyDesign, check_design, draw_log
@@ -30,6 +32,8 @@ from jaxbandit.online.validation import check_checkpoints
 from jaxbandit.summaries import TileOutput
 
 TILE_WIDTH = {"cpu": 64, "accelerator": 4096}
+# Numbers that are drawn for a tile at a time, about.
+_DRAWN = 1 << 18
 Order = Literal["random", "sequential"]
 
 
@@ -46,16 +50,6 @@ class HierarchicalResult(NamedTuple):
     """Asked for."""
     non_finite: np.ndarray
     """Indices of runs that were left out."""
-
-
-class Situation(NamedTuple):
-    """What a round presents, the same for all policies."""
-
-    task: Int[Array, ""]
-    feature: Float[Array, "actions features"]
-    noise: Float[Array, ""]
-    normal: Float[Array, " features"]
-    """For a policy that draws."""
 
 
 def simulate_hierarchical(
@@ -115,7 +109,7 @@ def simulate_hierarchical(
     functions = tuple((name, p._replace(params=None)) for name, p in policies.items())
     out = tiles.run_tiles(
         _program,
-        (functions, rounds, records, order),
+        (functions, rounds, records, order, jax.local_devices()[0].platform == "cpu"),
         root_key(key),
         (design, tuple(p.params for p in policies.values()), jnp.asarray(ends)),
         runs=runs,
@@ -144,7 +138,12 @@ def draw_start(
 
 
 def draw_situation(
-    key: Array, design: OffPolicyDesign, number: Array, rounds: int, order: Order
+    key: Array,
+    design: OffPolicyDesign,
+    task_parameter: Float[Array, "tasks features"],
+    number: Array,
+    rounds: int,
+    order: Order,
 ) -> Situation:
     """Round `number`, from 1, of one run."""
     dtype = jnp.result_type(design.model.hyper_mean)
@@ -159,59 +158,83 @@ def draw_situation(
     )
     normal = draws.normal(purpose_key(key, Purpose.POLICY, number), (d,))
     noise = draws.to_normal(scalars[1]).astype(dtype) * design.model.noise_std
-    return Situation(task, features, noise, normal.astype(dtype))
-
-
-def play(
-    policy: HierarchicalPolicy, belief: Belief, situation: Situation, parameter: Array
-) -> tuple[Belief, Int[Array, ""], Float[Array, ""]]:
-    """One round of one policy: its belief afterwards, the action, and the regret.
-
-    Args:
-        policy: the policy.
-        belief: before the round.
-        situation: of the round.
-        parameter: [tasks, features], the truth.
-    """
-    feature, task = situation.feature, situation.task
-    index = policy.index(policy.params, task_belief(belief, task), feature, situation.normal)
-    action = jnp.argmax(index).astype(jnp.int32)
-    value = linalg.inner(feature, parameter[task])
-    reward = value[action] + situation.noise
-    return learn(belief, task, feature[action], reward), action, jnp.max(value) - value[action]
+    value = linalg.inner(features, task_parameter[task])
+    return Situation(task, features, value, noise, normal.astype(dtype))
 
 
 def _program(static: Any, root: Array, runs: Array, params: Any) -> TileOutput:
-    functions, rounds, records, order = static
+    functions, rounds, records, order, as_kernel = static
     design, policy_params, ends = params
-    policies = [
-        (name, policy._replace(params=own))
-        for (name, policy), own in zip(functions, policy_params, strict=True)
-    ]
+    keys = jax.vmap(partial(run_key, root))(runs)
+    instance, stats = jax.vmap(lambda key: draw_start(key, design, records))(keys)
+    size = _rounds_at_once(len(runs), rounds, design)
 
-    def run(index: Array) -> dict[str, Array]:
-        key = run_key(root, index)
-        instance, stats = draw_start(key, design, records)
-        beliefs = [
-            believe(policy.prior(design.model, instance.hyper_parameter), stats)
-            for _, policy in policies
-        ]
+    def belief(prior: Prior) -> Belief:
+        def one(hyper_parameter: Array, stats: TaskStatistics) -> tuple[Shared, Own]:
+            return believe(prior(design.model, hyper_parameter), stats)
 
-        def step(beliefs: list[Belief], number: Array) -> tuple[list[Belief], Array]:
-            situation = draw_situation(key, design, number, rounds, order)
-            played = [
-                play(policy, belief, situation, instance.task_parameter)
-                for (_, policy), belief in zip(policies, beliefs, strict=True)
-            ]
-            return [one[0] for one in played], jnp.stack([one[2] for one in played])
+        return tile_belief(*jax.vmap(one)(instance.hyper_parameter, stats))
 
-        _, lost = lax.scan(step, beliefs, jnp.arange(1, rounds + 1, dtype=jnp.uint32))
-        regret = jnp.cumsum(lost, axis=0)[ends - 1]
-        return {name: regret[:, i] for i, (name, _) in enumerate(policies)}
+    def draw(number: Array) -> Situation:
+        one = partial(draw_situation, design=design, number=number, rounds=rounds, order=order)
+        return jax.vmap(lambda key, theta: one(key, task_parameter=theta), out_axes=-1)(
+            keys, instance.task_parameter
+        )
 
-    regret = jax.vmap(run)(runs)
-    names = [name for name, _ in policies]
+    def play(beliefs: list[Belief], first: Array) -> tuple[list[Belief], list[Array]]:
+        situations = jax.vmap(draw)(first + jnp.arange(size, dtype=jnp.uint32))
+
+        def team(team: list[int], params: Any, belief: Belief) -> tuple[Belief, Array]:
+            rule = functions[team[0]][1]
+            return lax.map(
+                lambda one: play_rounds(
+                    rule._replace(params=one[0]),
+                    one[1],
+                    situations,
+                    first.astype(jnp.int32),
+                    as_kernel=as_kernel,
+                ),
+                (params, belief),
+            )
+
+        played = list(map(team, teams, team_params, beliefs))
+        return [one[0] for one in played], [one[1] for one in played]
+
+    # Policies of one rule are one program, compiled once, with their numbers stacked.
+    teams = _teams(functions, policy_params)
+    stacked = partial(jax.tree.map, lambda *leaves: jnp.stack(leaves))
+    team_params = [stacked(*(policy_params[i] for i in team)) for team in teams]
+    by_prior = {policy.prior: belief(policy.prior) for _, policy in functions}
+    beliefs = [stacked(*(by_prior[functions[i][1].prior] for i in team)) for team in teams]
+    firsts = jnp.arange(1, rounds + 1, size, dtype=jnp.uint32)
+    _, lost = lax.scan(play, beliefs, firsts)
+
+    curves: dict[int, Array] = {}
+    for team, one in zip(teams, lost, strict=True):
+        # [blocks, policies, rounds, runs]
+        every = jnp.swapaxes(one, 0, 1).reshape(len(team), -1, len(runs))
+        curves |= zip(team, jnp.cumsum(every, axis=1)[:, ends - 1].swapaxes(1, 2), strict=True)
+    names = [name for name, _ in functions]
+    regret = {name: curves[i] for i, name in enumerate(names)}
     differences = {
         (a, b): regret[a] - regret[b] for i, a in enumerate(names) for b in names[i + 1 :]
     }
     return TileOutput(averaged=(regret, differences))
+
+
+def _teams(functions: Any, params: tuple[Any, ...]) -> list[list[int]]:
+    """Places of policies that differ in numbers alone."""
+    teams: dict[Any, list[int]] = {}
+    for place, ((_, policy), own) in enumerate(zip(functions, params, strict=True)):
+        leaves, structure = jax.tree.flatten(own)
+        shapes = tuple((jnp.shape(leaf), jnp.result_type(leaf)) for leaf in leaves)
+        teams.setdefault((policy.index, structure, shapes), []).append(place)
+    return list(teams.values())
+
+
+def _rounds_at_once(runs: int, rounds: int, design: OffPolicyDesign) -> int:
+    """How many rounds to draw before they are played: as many as a core's cache holds."""
+    features = design.model.hyper_mean.shape[0]
+    numbers = design.actions * (features + 1) + features + 2
+    blocks = -(-rounds // max(_DRAWN // (runs * numbers), 8))
+    return -(-rounds // blocks)

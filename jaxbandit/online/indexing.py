@@ -12,11 +12,12 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 from jax import Array, lax
 from jax.custom_batching import custom_vmap
 from jaxtyping import Int, Shaped
+
+from jaxbandit.mapped import stored
 
 # Arrays of more arms than this are held runs first: at 1000 arms that is four times as fast, at
 # 200 a little faster.
@@ -52,25 +53,6 @@ def add_at(
     return jnp.where(jnp.arange(value.shape[0], dtype=arm.dtype) == arm, value + amount, value)
 
 
-def runs_last(function: Callable[..., Array]) -> Callable[..., Array]:
-    """A function of arrays [arms] and numbers to [arms], computed with runs last when mapped.
-
-    It is then called with arrays [arms, runs] or [arms, 1] and numbers [runs] or [], and has to
-    broadcast them.
-    """
-    mapped = custom_vmap(function)
-
-    @mapped.def_vmap
-    def _(size: int, batched: Any, *operands: Array) -> tuple[Array, bool]:
-        def column(x: Array, many: bool) -> Array:
-            return jnp.moveaxis(x, 0, -1) if many else x[:, None] if x.ndim else x
-
-        columns = [column(x, many) for x, many in zip(operands, batched, strict=True)]
-        return jnp.moveaxis(function(*columns), -1, 0), True
-
-    return mapped
-
-
 def run_axis(shape: tuple[int, ...]) -> int:
     """Where the runs lie in a state array of this shape per run."""
     return 0 if shape and _in_rows(shape) else -1
@@ -97,7 +79,7 @@ def _chosen(columns: Array, arm: Array) -> Array:
         entries = [jnp.where(odd, *pair) for pair in pairs] + unpaired
         digit *= 2
     # A loop over arms that uses the entry would compute it for each arm; see `fence`.
-    return _stored(arm[0], jnp.broadcast_to(entries[0], arm.shape))
+    return stored(arm[0], jnp.broadcast_to(entries[0], arm.shape))
 
 
 def _gathered(columns: Array, arm: Array) -> Array:
@@ -195,19 +177,3 @@ def _places(shape: tuple[int, ...], arm: Array) -> Array:
     arms, runs = shape
     run = jnp.arange(runs, dtype=arm.dtype)
     return arm + arms * run if _in_rows(shape) else arm * runs + run
-
-
-def fence(round_number: Array, value: Any) -> Any:
-    """`value`, computed once and stored.
-
-    On a CPU the compiler recomputes a value inside every loop over arms that uses it, once for each
-    arm; a conditional it cannot see through stops that. Elsewhere a conditional would cost a wait.
-    `round_number` is any traced integer that is at least zero, the same for all runs.
-    """
-    return lax.platform_dependent(round_number, value, cpu=_stored, default=lambda _, value: value)
-
-
-def _stored(round_number: Array, value: Any) -> Any:
-    return lax.cond(
-        round_number >= 0, lambda x: x, lambda x: jax.tree.map(jnp.zeros_like, x), value
-    )

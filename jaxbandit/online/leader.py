@@ -11,9 +11,10 @@ from typing import NamedTuple
 import jax.numpy as jnp
 from jax import Array
 
+from jaxbandit.mapped import fence
 from jaxbandit.online import tournament
 from jaxbandit.online.arms import mean_reward
-from jaxbandit.online.indexing import fence, put, take
+from jaxbandit.online.indexing import put, take
 from jaxbandit.online.policies.base import Problem, Round
 from jaxbandit.online.tournament import Tournament
 

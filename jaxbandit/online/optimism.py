@@ -14,9 +14,10 @@ from typing import NamedTuple
 import jax.numpy as jnp
 from jax import Array
 
+from jaxbandit.mapped import fence
 from jaxbandit.online import tournament
 from jaxbandit.online.arms import Confidence, mean_reward, squared_width, upper_bounds
-from jaxbandit.online.indexing import fence, put
+from jaxbandit.online.indexing import put
 from jaxbandit.online.policies.base import Round
 from jaxbandit.online.reductions import first_argmax
 from jaxbandit.online.tournament import Tournament

@@ -14,9 +14,9 @@ from jaxtyping import Float, Int, UInt32
 from jaxbandit import checks, draws
 from jaxbandit.checks import InputError, check_count
 from jaxbandit.keys import Purpose, purpose_key, root_key
+from jaxbandit.mapped import fence
 from jaxbandit.online.arms import OfflineArms
 from jaxbandit.online.environments import Environment
-from jaxbandit.online.indexing import fence
 from jaxbandit.online.policies.base import Policy, Problem, Round
 
 

@@ -12,7 +12,8 @@ from typing import NamedTuple
 import jax.numpy as jnp
 from jax import Array, lax
 
-from jaxbandit.online.indexing import fence, put, take
+from jaxbandit.mapped import fence
+from jaxbandit.online.indexing import put, take
 from jaxbandit.online.reductions import first_argmax, first_max
 
 _FLAT = 32

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import jaxbandit as jb
-from jaxbandit.hierarchical.belief import believe, flat_model, learn, oracle_model, task_belief
+from jaxbandit.hierarchical.belief import believe, flat_model, learn, oracle_model, task_posterior
 from jaxbandit.hierarchical.policy import hierarchical_thompson
 from tests import oracle
 from tests.online.cases import QUICK
@@ -42,6 +42,14 @@ def assert_near(actual, expected, rtol):
         np.testing.assert_allclose(one, other, rtol=0, atol=10 * rtol * max(scale, 1))
 
 
+ROUND = jnp.int32(1)
+
+
+def learn_of_task(shared, own, task, feature, reward):
+    shared, new = learn(ROUND, shared, jax.tree.map(lambda x: x[task], own), feature, reward)
+    return shared, jax.tree.map(lambda x, y: x.at[task].set(y), own, new)
+
+
 @pytest.mark.parametrize(("rank", "start"), [(3, 0), (1, 15)])
 def test_every_round_is_the_posterior_of_all_records(rank, start, rtol):
     model, (task, feature, reward) = model_of(rank), log_of()
@@ -50,10 +58,10 @@ def test_every_round_is_the_posterior_of_all_records(rank, start, rtol):
         "flat": (flat_model(model), jb.flat_posteriors),
         "oracle": (oracle_model(model, MU), None),
     }
-    step = jax.jit(learn, compiler_options=QUICK)
-    one = jax.jit(jax.vmap(task_belief, in_axes=(None, 0)), compiler_options=QUICK)
+    step = jax.jit(learn_of_task, compiler_options=QUICK)
+    every = jax.jit(jax.vmap(task_posterior, in_axes=(None, None, 0)), compiler_options=QUICK)
     for name, (prior, posteriors) in told.items():
-        belief = believe(prior, statistics(task[:start], feature[:start], reward[:start]))
+        shared, own = believe(prior, statistics(task[:start], feature[:start], reward[:start]))
         for n in range(start, RECORDS + 1):
             if n % 8 == 0 or n == start:
                 stats = statistics(task[:n], feature[:n], reward[:n])
@@ -62,12 +70,12 @@ def test_every_round_is_the_posterior_of_all_records(rank, start, rtol):
                     if posteriors is None
                     else posteriors(model, stats)
                 )
-                assert_near(one(belief, jnp.arange(TASKS)), expected, rtol)
+                assert_near(every(ROUND, shared, own), expected, rtol)
                 if name == "hierarchical":
-                    assert_near(belief.hyper, jb.hyper_posterior(model, stats), rtol)
+                    assert_near(shared.hyper, jb.hyper_posterior(model, stats), rtol)
             if n < RECORDS:
                 values = jnp.asarray(feature[n], float), jnp.asarray(reward[n], float)
-                belief = step(belief, jnp.int32(task[n]), *values)
+                shared, own = step(shared, own, jnp.int32(task[n]), *values)
 
 
 def test_thompson_sampling_draws_from_the_posterior():

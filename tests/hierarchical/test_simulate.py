@@ -9,7 +9,7 @@ import pytest
 
 import jaxbandit as jb
 from jaxbandit.hierarchical.policy import usual_policies
-from jaxbandit.hierarchical.simulate import draw_situation, draw_start
+from jaxbandit.hierarchical.simulate import _rounds_at_once, draw_situation, draw_start
 from jaxbandit.keys import run_key
 from jaxbandit.offpolicy.design import check_design
 from tests import oracle
@@ -41,8 +41,9 @@ def with_log():
     return simulate_from_log(DESIGN, 512)
 
 
-def situations_of(key, design, rounds, order="random"):
-    draw = jax.vmap(lambda t: draw_situation(key, check_design(design), t, rounds, order))
+def situations_of(key, design, rounds, order="random", theta=None):
+    theta = jnp.zeros((design.max_tasks, 2)) if theta is None else jnp.asarray(theta, float)
+    draw = jax.vmap(lambda t: draw_situation(key, check_design(design), theta, t, rounds, order))
     return jax.jit(draw, compiler_options=QUICK)(jnp.arange(1, rounds + 1, dtype=jnp.uint32))
 
 
@@ -68,7 +69,7 @@ def actions_of(rule, belief, stats, situations, theta):
     """[rounds], in NumPy and float64: each round conditions all tasks at once on all records."""
     gram, moment = np.array(stats.gram, float), np.array(stats.moment, float)
     actions = []
-    for task, feature, noise, normal in zip(*situations, strict=True):
+    for task, feature, _, noise, normal in zip(*situations, strict=True):
         mean, cov = oracle.condition_on_sums(*belief, gram, moment)
         action = int(np.argmax(rule(feature, mean[task], cov[task], normal)))
         taken = feature[action]
@@ -113,6 +114,60 @@ def test_every_action_is_that_of_a_plain_loop():
                 np.testing.assert_array_equal(
                     off.argmin(axis=1), actions_of(rule, belief, stats, situations, theta)
                 )
+
+
+# Policies of a user, which are the known ones in other words.
+
+
+def ucb_by_products(width, gaussian, feature, normal):
+    variance = jnp.einsum("ai,ij,aj->a", feature, gaussian.cov, feature)
+    return feature @ gaussian.mean + width * jnp.sqrt(variance)
+
+
+def thompson_by_the_library(params, gaussian, feature, normal):
+    return feature @ (gaussian.mean + jnp.linalg.cholesky(gaussian.cov) @ normal)
+
+
+@pytest.mark.parametrize(
+    ("params", "index", "named"),
+    [
+        (jnp.asarray(WIDTH, float), ucb_by_products, "HierUCB"),
+        ((), thompson_by_the_library, "HierTS"),
+    ],
+)
+def test_a_policy_of_your_own(params, index, named):
+    own = jb.HierarchicalPolicy(params, jb.hierarchical_prior, index)
+    out = jb.simulate_hierarchical(
+        KEY, DESIGN, rounds=50, runs=64, policies={"own": own, named: POLICIES[named]}
+    )
+    # Sums round otherwise, and now and then a choice is a near-tie.
+    difference = out.differences["own", named]
+    assert abs(difference.mean[-1]) < 0.01 * out.regret[named].mean[-1]
+
+
+def test_an_index_that_is_no_number():
+    def late(params, gaussian, feature, normal):
+        return jnp.where(normal[0] > 2.5, jnp.nan, feature[:, 0]) * jnp.asarray([1.0, 0.5, 0.25])
+
+    own = {"own": jb.HierarchicalPolicy((), jb.hierarchical_prior, late)}
+    out = jb.simulate_hierarchical(KEY, DESIGN, rounds=60, runs=100, policies=own)
+    draw = jax.vmap(lambda run: situations_of(run_key(KEY, run), DESIGN, 60).normal[:, 0])
+    bad = np.flatnonzero(np.any(draw(jnp.arange(100)) > 2.5, axis=1))
+    assert 10 < len(bad) < 90
+    np.testing.assert_array_equal(out.non_finite, bad)
+
+
+def test_rounds_that_are_drawn_in_several_blocks():
+    design = dataclasses.replace(DESIGN, actions=60)
+    one, several = (
+        jb.simulate_hierarchical(
+            KEY, design, rounds=rounds, runs=64, policies=THOMPSON, checkpoints=[10, 18]
+        )
+        for rounds in (18, 75)
+    )
+    assert [_rounds_at_once(64, rounds, check_design(design)) for rounds in (18, 75)] == [18, 19]
+    for name in THOMPSON:
+        np.testing.assert_allclose(several.regret[name].mean, one.regret[name].mean, rtol=1e-4)
 
 
 def test_order_of_tasks():

@@ -19,7 +19,8 @@ from jax.typing import ArrayLike
 
 from jaxbandit import checks, draws
 from jaxbandit.checks import InputError
-from jaxbandit.online.indexing import fence, put, runs_last, take
+from jaxbandit.mapped import fence, runs_last
+from jaxbandit.online.indexing import put, take
 from jaxbandit.online.policies.base import Policy, Problem, Round, no_info, per_arm
 from jaxbandit.online.reductions import first_argmax
 
