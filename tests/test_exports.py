@@ -221,8 +221,9 @@ def test_tiles_export():
     policies = usual_policies()
     functions = tuple((name, policy._replace(params=None)) for name, policy in policies.items())
     numbers = tuple(policy.params for policy in policies.values())
-    assert_tile_exports(
-        hierarchical_simulate._program,
-        (functions, 6, 5, "random"),
-        (design, numbers, jnp.asarray([3, 6])),
-    )
+    for as_kernel in (False, True):
+        assert_tile_exports(
+            hierarchical_simulate._program,
+            (functions, 6, 5, "random", as_kernel),
+            (design, numbers, jnp.asarray([3, 6])),
+        )

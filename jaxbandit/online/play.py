@@ -20,6 +20,7 @@ from jaxbandit.online.indexing import ROWS_ABOVE, add_at, run_axis, take
 from jaxbandit.online.policies.base import Policy, Problem
 from jaxbandit.online.reductions import weighted_sum
 from jaxbandit.online.rollout import Game, play_round
+from jaxbandit.products import written_out
 
 # Runs of a tile that a CPU plays together, one block after another: what a block keeps should fit a
 # core's innermost cache.
@@ -143,6 +144,7 @@ def play_tile(
     play_all = jax.vmap(
         play_one, in_axes=(None, axes, axes.mean, carry_axes, None), out_axes=carry_axes
     )
+    play_all = written_out(play_all) if as_kernel else play_all
 
     def losses(world: World) -> Losses:
         best = jnp.max(world.mean)

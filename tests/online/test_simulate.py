@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 
 import jaxbandit as jb
-from jaxbandit import draws, tile_programs
+from jaxbandit import draws, kernel, tile_programs
 from jaxbandit.keys import Purpose, purpose_key, run_key
 from jaxbandit.online import environments, simulate, validation
+from jaxbandit.online import play as online_play
 from tests.online.cases import QUICK, rollouts
 
 KEY = jax.random.key(8)
@@ -137,6 +138,47 @@ def test_many_arms_are_those_of_rollouts():
         regret = np.cumsum(mean.max() - mean[arm], axis=1)[:, np.array(at) - 1]
         np.testing.assert_allclose(out[name].regret_curves, regret, rtol=1e-6)
         assert len(np.unique(arm)) > 20
+
+
+def by_products(choose):
+    """UCB-like, with means that `choose` makes of counts and totals."""
+
+    def select(params, state, round):
+        count, total = state
+        mean = choose(total / jnp.maximum(count, 1))
+        return jb.first_argmax(jnp.where(count > 0, mean + 1 / jnp.sqrt(count), jnp.inf))
+
+    def update(params, state, round, arm, reward):
+        return jb.add_at(state[0], arm, 1), jb.add_at(state[1], arm, reward)
+
+    return jb.Policy(
+        (),
+        lambda params, problem: (problem.count, problem.total),
+        select,
+        update,
+        lambda params, state: {},
+        lambda params, problem: None,
+    )
+
+
+def test_a_policy_that_multiplies_matrices_stays_in_the_kernel(monkeypatch):
+    reversal = np.eye(len(MEAN))[::-1]
+    known = []
+
+    def one_kernel(function, *operands):
+        known.append(kernel._is_known(jax.make_jaxpr(function)(*operands).jaxpr))
+        return kernel.one_kernel(function, *operands)
+
+    monkeypatch.setattr(online_play, "one_kernel", one_kernel)
+    policies = {
+        "product": by_products(lambda mean: reversal @ mean),
+        "order": by_products(lambda mean: mean[::-1]),
+    }
+    out = play(40, policies)
+    np.testing.assert_array_equal(
+        out.policies["product"].pulls.mean, out.policies["order"].pulls.mean
+    )
+    assert known == ([True] * 2 if jax.default_backend() == "cpu" else [])
 
 
 def test_paired_differences_are_those_of_rollouts(out, looped):
