@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import pytest
 
 import jaxbandit as jb
-from jaxbandit.hierarchical import simulate as hierarchical_simulate
+from jaxbandit.hierarchical import program as hierarchical_program
 from jaxbandit.hierarchical.policy import usual_policies
 from jaxbandit.offpolicy import hierarchy_likelihood, hierarchy_mixture, simulate
 from jaxbandit.offpolicy.policy import ALGORITHMS
@@ -223,7 +223,7 @@ def test_tiles_export():
     numbers = tuple(policy.params for policy in policies.values())
     for as_kernel in (False, True):
         assert_tile_exports(
-            hierarchical_simulate._program,
+            hierarchical_program.program,
             (functions, 6, 5, "random", as_kernel),
             (design, numbers, jnp.asarray([3, 6])),
         )

@@ -9,7 +9,7 @@ import pytest
 
 import jaxbandit as jb
 from jaxbandit.hierarchical.policy import usual_policies
-from jaxbandit.hierarchical.simulate import _rounds_at_once, draw_situation, draw_start
+from jaxbandit.hierarchical.program import draw_situation, draw_start, rounds_at_once
 from jaxbandit.keys import run_key
 from jaxbandit.offpolicy.design import check_design
 from tests import oracle
@@ -165,7 +165,7 @@ def test_rounds_that_are_drawn_in_several_blocks():
         )
         for rounds in (18, 75)
     )
-    assert [_rounds_at_once(64, rounds, check_design(design)) for rounds in (18, 75)] == [18, 19]
+    assert [rounds_at_once(64, rounds, check_design(design)) for rounds in (18, 75)] == [18, 19]
     for name in THOMPSON:
         np.testing.assert_allclose(several.regret[name].mean, one.regret[name].mean, rtol=1e-4)
 
@@ -213,6 +213,10 @@ BAD = {
     "rounds": ({"rounds": 0}, r"rounds must be a whole number of at least 1, was 0"),
     "records": ({"records": -1}, r"records must be a whole number of at least 0, was -1"),
     "order": ({"order": "mixed"}, r"order must be .random. or .sequential., was 'mixed'"),
+    "too many rounds": (
+        {"rounds": 2**30, "order": "sequential", "checkpoints": [1]},
+        r"rounds times tasks must be at most 2147483647 in sequential order, was 1073741824 times 4",
+    ),
     "no policies": ({"policies": {}}, r"policies must name at least one policy"),
     "checkpoints": (
         {"checkpoints": [3, 11]},
