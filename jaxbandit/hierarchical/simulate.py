@@ -75,8 +75,8 @@ def simulate_hierarchical(
         progress: called with (runs done, runs).
 
     Raises:
-        InputError: counts below one, too many rounds, an unknown order, no policies, checkpoints that do not
-            increase from 1 to `rounds`, a design that is not valid.
+        InputError: counts below one, too many rounds, an unknown order, no policies, checkpoints
+            that do not increase from 1 to `rounds`, a design that is not valid.
 
     Source:
         Hong et al. 2022, "Hierarchical Bayesian bandits", section 3.

@@ -215,7 +215,7 @@ BAD = {
     "order": ({"order": "mixed"}, r"order must be .random. or .sequential., was 'mixed'"),
     "too many rounds": (
         {"rounds": 2**30, "order": "sequential", "checkpoints": [1]},
-        r"rounds times tasks must be at most 2147483647 in sequential order, was 1073741824 times 4",
+        r"rounds times tasks must be at most 2147483647 in sequential order, was \d+ times 4",
     ),
     "no policies": ({"policies": {}}, r"policies must name at least one policy"),
     "checkpoints": (
