@@ -10,7 +10,9 @@ import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from jaxbandit.checks import InputError
 from jaxbandit.studies.exports import open_result
+from jaxbandit.studies.files import whole
 from jaxbandit.studies.plots import COLOUR
 
 # As many panels as can be read.
@@ -27,17 +29,15 @@ def plot(store: Path, out: Path | None = None) -> Path:
     """Draw the result of a store as a PNG; gives its path.
 
     Raises:
-        InputError: no complete store is there.
+        InputError: no complete store is there, or `out` is no place for a PNG.
         OSError: the picture cannot be written.
     """
     path = store / "result.png" if out is None else out
-    part = path.with_name(f".{path.name}.part")
+    if path.suffix != ".png":
+        raise InputError(f"--out must end in .png, was {path}")
     picture = draw(open_result(store))
-    try:
+    with whole(path) as part:
         picture.savefig(part, dpi=160, format="png")
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
     return path
 
 

@@ -185,7 +185,7 @@ REFUSED = {
         {},
         r"log.csv, line 4: column 'click' must lie in \[0, 1\], was 3.*-",
     ),
-    "text": (GOOD + "b,yes\n", {}, "line 4: column 'click' must be a number, was 'yes'"),
+    "text": (GOOD + "b,yes\n", {}, "line 4: .* must be a number, was 'yes'; encode it as numbers$"),
     "missing": (GOOD + "b,\n", {}, "line 4: column 'click' is missing.*--drop-missing"),
     "column": (GOOD, {"arm": "item"}, "--arm: .* has no column 'item'; it has ad, click"),
     "same": (GOOD, {"arm": "click"}, "--arm and --reward must be two columns"),
