@@ -55,14 +55,14 @@ def source_of(settings: Settings, *, trains: bool = False) -> Source:
         raise InputError(
             f"click models take their data from one place: give only one of {' and '.join(given)}"
         )
-    for option, path in zip(options, source[:2], strict=False):
-        if path is not None:
-            check_file(option, path)
     if trains and source.reward_table:
         raise InputError(
             "oto-table3 trains models, for which --reward-table does not do; give --avazu FILE or "
             "--synthetic"
         )
+    for option, path in zip(options, source[:2], strict=False):
+        if path is not None:
+            check_file(option, path)
     return source
 
 
