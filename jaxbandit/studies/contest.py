@@ -212,11 +212,9 @@ def _advice(best: dict[str, Any]) -> str:
     """What to play, where `best` is the best policy: the log's shares of arms may do as well."""
     beyond, error = best["regret_mean"] - best["logged_regret_mean"], 2 * best["regret_sem"]
     if beyond > error:
-        return f"keep playing arms as logged, which loses less than any policy; next {title(best)}"
+        return f"keep playing arms as logged, which loses less than even {title(best)}"
     if beyond >= -error:
-        return (
-            f"play {title(best)}, or keep playing arms as logged, which is not told apart from it"
-        )
+        return f"play {title(best)} or keep playing arms as logged, which is not told apart from it"
     return f"play {title(best)}"
 
 

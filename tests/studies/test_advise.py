@@ -150,9 +150,9 @@ def test_answers_say_what_is_not_told_apart():
 @pytest.mark.parametrize(
     ("logged", "advice"),
     [
-        (0.7, "keep playing arms as logged, which loses less than any policy; next LCB: regret 1"),
-        (0.9, "play LCB, or keep playing arms as logged, which is not told apart from it"),
-        (1.1, "play LCB, or keep playing arms as logged, which is not told apart from it"),
+        (0.7, "keep playing arms as logged, which loses less than even LCB: regret 1"),
+        (0.9, "play LCB or keep playing arms as logged, which is not told apart from it"),
+        (1.1, "play LCB or keep playing arms as logged, which is not told apart from it"),
         (1.3, "play LCB: regret 1"),
     ],
 )
