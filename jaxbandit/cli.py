@@ -8,21 +8,32 @@ from __future__ import annotations
 import gc
 import sys
 
+import jaxbandit
 from jaxbandit.checks import InputError
 from jaxbandit.commands import logs, papers, sweeps
+from jaxbandit.extras import install
+
+_REMEDIES: tuple[tuple[type[OSError], str], ...] = (
+    (FileNotFoundError, "check the path"),
+    (IsADirectoryError, "name a file"),
+    (NotADirectoryError, "name a folder"),
+    (FileExistsError, "name a folder"),
+    (PermissionError, "check its permissions"),
+)
 
 
 def main() -> None:
     """Entry point of `jaxbandit`: runs a command and exits with its status."""
+    if sys.argv[1:] == ["--version"]:
+        print(f"jaxbandit {jaxbandit.__version__}")
+        return
     try:
         from tyro.conf import OmitArgPrefixes, OmitSubcommandPrefixes
         from tyro.extras import subcommand_cli_from_dict
 
         from jaxbandit.studies import compilation_cache
     except ModuleNotFoundError:
-        sys.exit(
-            'jaxbandit: the command line needs more packages: pip install "jaxbandit[studies]"'
-        )
+        sys.exit(f"jaxbandit: the command line needs more packages; {install('studies')}")
     # Programs are traced as graphs of some hundred thousand objects, which the collector would walk
     # through again and again.
     gc.set_threshold(100_000)
@@ -44,15 +55,24 @@ def main() -> None:
         subcommand_cli_from_dict(
             {command.__name__: command for command in commands},
             prog="jaxbandit",
-            description="Bandits that start from data: simulate, compare, reproduce.",
+            description="Bandits that start from data: simulate, compare, reproduce. "
+            "`jaxbandit --version` prints the version.",
             config=(OmitArgPrefixes, OmitSubcommandPrefixes),
         )
     except (InputError, OSError) as error:
-        print(f"jaxbandit: {' '.join(str(error).split())}", file=sys.stderr)
+        print(f"jaxbandit: {' '.join(_said(error).split())}", file=sys.stderr)
         sys.exit(1)
     except KeyboardInterrupt:
         print("jaxbandit: interrupted; figures already written are complete", file=sys.stderr)
         sys.exit(1)
+
+
+def _said(error: InputError | OSError) -> str:
+    """The message; of the system's own, the path, the reason and the remedy."""
+    if not isinstance(error, OSError) or error.filename is None or error.strerror is None:
+        return str(error)
+    remedies = [remedy for kind, remedy in _REMEDIES if isinstance(error, kind)]
+    return "; ".join([f"{error.filename}: {error.strerror.lower()}", *remedies])
 
 
 def info() -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal
 
 from jaxbandit.studies.bounds.options import Hieropo, Oto, load
 from jaxbandit.studies.figures import REGISTRY
+from jaxbandit.studies.files import check_file
 
 if TYPE_CHECKING:
     FigureName = str
@@ -85,6 +86,7 @@ def bounds(study: Hieropo | Oto) -> None:
     if study.file is not None:
         import tyro
 
+        check_file("--file", study.file)
         # Read again, now with the file's values where no flag is given.
         name = type(study).__name__.lower()
         defaults = load(study.file, type(study)())

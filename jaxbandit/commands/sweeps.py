@@ -19,7 +19,7 @@ def sweep(
     """Run a study of many cells into a store; the same command again goes on where it stopped.
 
     Args:
-        study: STUDY.toml, as docs/sweeps.md describes it.
+        study: STUDY.toml; the page "Studies: large sweeps" of the documentation has the format.
         out: folder of the store.
         dry_run: only say what it would take.
         shard: I/N, compute the I-th of N parts, each started with the same file and folder.
@@ -46,7 +46,7 @@ def status(store: Path, /) -> None:
     """Print how far a study has come.
 
     Args:
-        store: its folder.
+        store: folder of the study, the --out of `jaxbandit sweep`.
     """
     from jaxbandit.studies import sweep
 
@@ -57,8 +57,8 @@ def plot(store: Path, /, out: Path | None = None) -> None:
     """Draw a study's result.
 
     Args:
-        store: its folder.
-        out: the picture; default: result.png in the folder.
+        store: folder of the study, the --out of `jaxbandit sweep`.
+        out: the picture, a .png; default: result.png in the folder.
     """
     from jaxbandit.studies import study_plots
 
@@ -69,7 +69,7 @@ def export(store: Path, file: Path, /) -> None:
     """Write a study's result as a table or as NetCDF.
 
     Args:
-        store: its folder.
+        store: folder of the study, the --out of `jaxbandit sweep`.
         file: ends in .csv, .parquet or .nc.
     """
     from jaxbandit.studies import exports

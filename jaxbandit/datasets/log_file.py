@@ -33,14 +33,18 @@ class Batch(NamedTuple):
 class LogFile:
     """A CSV or Parquet file with a header, as its ending says: `.csv`, `.parquet`."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, of_text: str = "encode it as numbers") -> None:
         """Look at the header.
+
+        Args:
+            path: of the file.
+            of_text: what to do about text where numbers are needed, for messages.
 
         Raises:
             InputError: the file is not there, is not what its ending says, or has two columns of
                 one name.
         """
-        self.path = path
+        self.path, self.of_text = path, of_text
         self.is_csv = _is_csv(path)
         try:
             if self.is_csv:
@@ -105,8 +109,7 @@ class LogFile:
             kind = self._types[name]
             if not (kind.is_numeric() or kind == pl.Boolean):
                 raise InputError(
-                    f"{self.path}: column {name!r} must hold numbers, holds {kind}; encode it as "
-                    "numbers, or name it in --one-hot"
+                    f"{self.path}: column {name!r} must hold numbers, holds {kind}; {self.of_text}"
                 )
         of_names = pl.String | pl.Categorical | pl.Enum | pl.Boolean
         for name in names:
@@ -169,8 +172,8 @@ class LogFile:
                 for name, value in zip(names, row, strict=False):
                     if name in numbers and value and not _is_number(value):
                         return (
-                            f"{place}: column {name!r} must be a number, was {value!r}; encode it "
-                            "as numbers, or name it in --one-hot"
+                            f"{place}: column {name!r} must be a number, was {value!r}; "
+                            f"{self.of_text}"
                         )
         return None
 
@@ -183,6 +186,8 @@ def _is_csv(path: Path) -> bool:
     ending = path.suffix.lower()
     if ending not in (".csv", ".parquet"):
         raise InputError(f"{path}: the file must be a .csv or a .parquet; convert it to one")
+    if not path.is_file():
+        raise InputError(f"{path}: there is no such file; check the path")
     with open(path, "rb") as file:
         magic = file.read(4)
     if (magic == _PARQUET_MAGIC) != (ending == ".parquet"):

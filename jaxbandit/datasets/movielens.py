@@ -19,6 +19,7 @@ from jaxtyping import Float32, Int32, Int64
 
 from jaxbandit.checks import InputError
 from jaxbandit.datasets.archives import unpacking
+from jaxbandit.extras import install
 
 if TYPE_CHECKING:
     import polars as pl
@@ -311,5 +312,5 @@ def _require(module: str, purpose: str) -> Any:
         return __import__(module)
     except ModuleNotFoundError:
         raise InputError(
-            f'{purpose} needs {module}, which is not installed: pip install "jaxbandit[studies]"'
+            f"{purpose} needs {module}, which is not installed; {install('studies')}"
         ) from None

@@ -16,8 +16,10 @@ from jaxbandit.checks import InputError, check_count
 from jaxbandit.datasets.log_file import LogFile
 from jaxbandit.online.arms import OfflineArms
 from jaxbandit.studies import contest, contest_plots
+from jaxbandit.studies.arguments import check_horizon, check_seed
 from jaxbandit.studies.arm_posterior import ArmRecords, arm_posterior, draw_means
 from jaxbandit.studies.figures import FigureResult
+from jaxbandit.studies.files import check_folder
 from jaxbandit.studies.reproduce import reporting, write_result
 
 _INTERVAL = (0.025, 0.975)
@@ -55,7 +57,9 @@ def advise(question: Question, out: Path, console: Console) -> None:
     """
     started = time.monotonic()
     horizons = _check(question)
+    check_folder("--out", out)
     names, records, dropped = read_arms(question)
+    out.mkdir(parents=True, exist_ok=True)
     unit = question.high - question.low
     posterior = arm_posterior(records)
     means = draw_means(posterior, contest.DRAWS, np.random.default_rng(question.seed))
@@ -63,7 +67,6 @@ def advise(question: Question, out: Path, console: Console) -> None:
     if dropped:
         console.print(f"{dropped:,} records left out: a value is missing")
     console.print(_shown(arms))
-    out.mkdir(parents=True, exist_ok=True)
     offline = OfflineArms(records.count, records.total)
     with reporting(console) as reporter:
         played = contest.play(
@@ -171,8 +174,9 @@ def summary(
 
 
 def _check(question: Question) -> list[int]:
+    check_seed("--seed", question.seed)
     for number in question.horizon:
-        check_count("--horizon", number)
+        check_horizon("--horizon", number)
     if not question.horizon:
         raise InputError("--horizon must name at least one number of rounds, was empty")
     check_count("--runs", question.runs, minimum=2)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import polars as pl
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -32,10 +33,13 @@ def trade_off(table: pl.DataFrame, samples: int, title: str) -> Figure:
             # A label where there is room for one.
             if all(max(x[near] / a, a / x[near], y[near] / b, b / y[near]) > 1.6 for a, b in seen):
                 seen.append((x[near], y[near]))
+                # Beside the curve: below where it rises to the right, else above.
+                ends = [max(near - 1, 0), min(near + 1, len(x) - 1)]
+                rises = np.ptp(x[ends]) > 0 and np.prod(np.diff([x[ends], y[ends]])) > 0
                 axis.annotate(
                     f"{alpha:g}",
                     (x[near], y[near]),
-                    xytext=(4, 4),
+                    xytext=(5, -9) if rises else (4, 4),
                     textcoords="offset points",
                     fontsize=7,
                     color=COLOUR["OtO"],

@@ -21,6 +21,7 @@ from jaxbandit.datasets.avazu import load_avazu
 from jaxbandit.datasets.avazu_like import avazu_like
 from jaxbandit.datasets.click_log import ClickLog, click_log
 from jaxbandit.studies.figures import Reporter, Settings
+from jaxbandit.studies.files import check_file
 
 SYNTHETIC_ROWS = 660_000
 """Of the stand-in: the paper's Datasets 1 and 2, and a tenth of its table."""
@@ -39,19 +40,29 @@ def source_of(settings: Settings, *, trains: bool = False) -> Source:
     """The one source that the user named.
 
     Raises:
-        InputError: none or several, or a reward table where models have to be trained.
+        InputError: none or several, a file that is not there, or a reward table where models have
+            to be trained.
     """
     source = Source(settings.avazu, settings.reward_table, settings.synthetic, settings.seed)
-    if sum(map(bool, source[:3])) != 1:
+    options = ("--avazu", "--reward-table", "--synthetic")
+    given = [option for option, value in zip(options, source, strict=False) if value]
+    if not given:
         raise InputError(
             "click models need data: give one of --avazu FILE (Kaggle's train.gz), --reward-table "
             "FILE (written by an earlier run) and --synthetic (a stand-in)"
+        )
+    if len(given) > 1:
+        raise InputError(
+            f"click models take their data from one place: give only one of {' and '.join(given)}"
         )
     if trains and source.reward_table:
         raise InputError(
             "oto-table3 trains models, for which --reward-table does not do; give --avazu FILE or "
             "--synthetic"
         )
+    for option, path in zip(options, source[:2], strict=False):
+        if path is not None:
+            check_file(option, path)
     return source
 
 

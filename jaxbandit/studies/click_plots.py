@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import polars as pl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from jaxbandit.studies.plots import COLOUR
+from jaxbandit.studies.plots import COLOUR, line
 
 _BENCHMARK = "0.45"
-_ALPHA_LINES = ("-", "--", "-.", ":")
 
 
 def totals(table: pl.DataFrame, source: str) -> Figure:
@@ -47,17 +48,18 @@ def curves(table: pl.DataFrame, source: str) -> Figure:
     axes = figure.subplots(1, len(horizons), squeeze=False)[0]
     for axis, horizon in zip(axes, horizons, strict=True):
         part = table.filter(pl.col("horizon") == horizon)
-        alphas = [alpha for _, alpha in _policies(part) if alpha is not None]
-        for name, alpha in _policies(part):
-            line = "-" if alpha is None else _ALPHA_LINES[alphas.index(alpha) % len(_ALPHA_LINES)]
-            _curve(axis, _of(part, name, alpha), _title(name, alpha), COLOUR.get(name), line)
+        policies = _policies(part)
+        for place, (name, alpha) in enumerate(policies):
+            drawn = line(place, len(policies)) | {"color": COLOUR.get(name, _BENCHMARK)}
+            _curve(axis, _of(part, name, alpha), _title(name, alpha), drawn)
         axis.set_xscale("log")
         axis.set_xlabel("round")
         axis.set_title(f"T = {horizon:,}")
         axis.grid(alpha=0.25)
     axes[0].set_ylabel("average reward of a round so far")
     handles, titles = axes[0].get_legend_handles_labels()
-    figure.legend(handles, titles, loc="outside right center", frameon=False, fontsize=8)
+    place = "outside right center"
+    figure.legend(handles, titles, loc=place, frameon=False, fontsize=8, handlelength=4)
     _head(figure, table, source)
     figure.supxlabel(
         f"{table['runs'].max():,} runs; bands: mean ± standard error", fontsize=8, color="0.4"
@@ -105,12 +107,11 @@ def table3(table: pl.DataFrame, source: str) -> Figure:
     return figure
 
 
-def _curve(axis: Axes, part: pl.DataFrame, title: str, colour: str | None, line: str) -> None:
+def _curve(axis: Axes, part: pl.DataFrame, title: str, drawn: dict[str, Any]) -> None:
     at, mean, sem = (part[name].to_numpy() for name in ("round", "reward_mean", "reward_sem"))
-    colour = _BENCHMARK if colour is None else colour
-    style = ":" if title.endswith("Test Set 2") else line
-    axis.plot(at, mean / at, color=colour, linestyle=style, label=title)
-    axis.fill_between(at, (mean - sem) / at, (mean + sem) / at, color=colour, alpha=0.15, lw=0)
+    axis.plot(at, mean / at, label=title, **drawn)
+    low, high = (mean - sem) / at, (mean + sem) / at
+    axis.fill_between(at, low, high, color=drawn["color"], alpha=0.15, lw=0)
 
 
 def _policies(table: pl.DataFrame) -> list[tuple[str, float | None]]:

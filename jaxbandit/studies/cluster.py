@@ -11,6 +11,7 @@ from functools import lru_cache
 from typing import Any
 
 from jaxbandit.checks import InputError
+from jaxbandit.extras import install
 from jaxbandit.studies import cells, reading, spec
 from jaxbandit.studies.blocks import Arrays
 from jaxbandit.studies.cells import Cell
@@ -37,9 +38,7 @@ def on_cluster(address: str, plan: Plan) -> Compute:
     try:
         import distributed
     except ModuleNotFoundError:
-        raise InputError(
-            'a cluster needs another package: pip install "jaxbandit[cluster]"'
-        ) from None
+        raise InputError(f"a cluster needs another package; {install('cluster')}") from None
     # What the user has to know is said by the errors below; its log adds tracebacks.
     for name in ("distributed", "distributed.client"):
         logging.getLogger(name).setLevel(logging.CRITICAL)

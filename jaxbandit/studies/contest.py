@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -180,7 +180,7 @@ def answers(results: pl.DataFrame) -> list[str]:
         alike = [row for row in ranked[1:] if row["excess_mean"] <= 2 * row["excess_sem"]]
         clear = next((row for row in ranked[1:] if row not in alike), None)
         line = (
-            f"T = {best['horizon']:,}: play {title(best)}: regret {best['regret_mean']:.4g} ± "
+            f"T = {best['horizon']:,}: {_advice(best)}: regret {best['regret_mean']:.4g} ± "
             f"{best['regret_sem']:.2g} (arms played as logged: {best['logged_regret_mean']:.4g}), "
             f"the least of all policies in {best['least_share']:.0%} of draws"
         )
@@ -201,11 +201,21 @@ def answers(results: pl.DataFrame) -> list[str]:
             .sort("ratio")
         )
         row = worst.row(0, named=True)
-        lines.append(
-            f"horizon unknown: play {title(row)}: at no horizon above more than {row['ratio']:.3g} "
-            "times the least regret"
-        )
+        most = f"at most {row['ratio']:.3g} times the least regret of all policies"
+        if row["ratio"] <= 1:
+            most = "the least regret of all policies"
+        lines.append(f"horizon unknown: play {title(row)}: it has {most} at every horizon above")
     return lines
+
+
+def _advice(best: dict[str, Any]) -> str:
+    """What to play, where `best` is the best policy: the log's shares of arms may do as well."""
+    beyond, error = best["regret_mean"] - best["logged_regret_mean"], 2 * best["regret_sem"]
+    if beyond > error:
+        return f"keep playing arms as logged, which loses less than even {title(best)}"
+    if beyond >= -error:
+        return f"play {title(best)} or keep playing arms as logged, which is not told apart from it"
+    return f"play {title(best)}"
 
 
 def of_ties(contest: Contest) -> list[str]:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import polars as pl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from jaxbandit.studies.contest import title
-from jaxbandit.studies.plots import COLOUR
+from jaxbandit.studies.plots import COLOUR, line
 
 _THOMPSON = "#CC79A7"
-_ALPHA_LINES = ("-", "--", "-.", ":")
 
 
 def over_horizons(results: pl.DataFrame, heading: str, panel: str | None = None) -> Figure:
@@ -31,7 +32,8 @@ def over_horizons(results: pl.DataFrame, heading: str, panel: str | None = None)
     axes[0, 0].set_ylabel("regret per round")
     axes[1, 0].set_ylabel("share of draws with the least regret")
     handles, titles = axes[0, 0].get_legend_handles_labels()
-    figure.legend(handles, titles, loc="outside right center", frameon=False, fontsize=8)
+    place = "outside right center"
+    figure.legend(handles, titles, loc=place, frameon=False, fontsize=8, handlelength=4)
     figure.suptitle(heading)
     runs = f"{results['runs'].max():,} draws of the means given the log; bands: ± 2 standard errors"
     figure.supxlabel(runs, fontsize=8, color="0.4")
@@ -39,22 +41,20 @@ def over_horizons(results: pl.DataFrame, heading: str, panel: str | None = None)
 
 
 def _panel(upper: Axes, lower: Axes, part: pl.DataFrame) -> None:
-    of_oto = 0
-    for (name, alpha), one in part.group_by("policy", "alpha", maintain_order=True):
-        line = "-"
-        if alpha is not None:
-            line = _ALPHA_LINES[of_oto % len(_ALPHA_LINES)]
-            of_oto += 1
+    curves = part.partition_by("policy", "alpha", maintain_order=True)
+    for place, one in enumerate(curves):
+        name, alpha = one["policy"][0], one["alpha"][0]
+        drawn: dict[str, Any] = line(place, len(curves)) | {"marker": "."}
         colour = COLOUR.get(str(name), _THOMPSON)
         at, mean, sem, share = (
             one[column].to_numpy()
             for column in ("horizon", "regret_mean", "regret_sem", "least_share")
         )
         label = title({"policy": name, "alpha": alpha})
-        upper.plot(at, mean / at, color=colour, linestyle=line, marker=".", label=label)
+        upper.plot(at, mean / at, color=colour, label=label, **drawn)
         low, high = (mean - 2 * sem) / at, (mean + 2 * sem) / at
         upper.fill_between(at, low, high, color=colour, alpha=0.12, lw=0)
-        lower.plot(at, share, color=colour, linestyle=line, marker=".")
+        lower.plot(at, share, color=colour, **drawn)
     at, logged = (part[name].to_numpy() for name in ("horizon", "logged_regret_mean"))
     upper.plot(at, logged / at, color="0.45", linestyle=":", label="arms as logged")
     for axis in (upper, lower):

@@ -10,6 +10,7 @@ import polars as pl
 import xarray as xr
 
 from jaxbandit.checks import InputError
+from jaxbandit.studies.files import whole
 from jaxbandit.studies.result import RESULT
 from jaxbandit.studies.store import open_store
 
@@ -46,7 +47,8 @@ def export(store: Path, file: Path) -> None:
     """Write the result of a store to one file.
 
     Raises:
-        InputError: no complete store is there, or the file's ending is not known.
+        InputError: no complete store is there, the file's ending is not known, or its folder is
+            not there.
         OSError: the file cannot be written.
     """
     writers: dict[str, Callable[[xr.Dataset, Path], None]] = {
@@ -57,12 +59,8 @@ def export(store: Path, file: Path) -> None:
     if file.suffix not in writers:
         raise InputError(f"{file} must end in {', '.join(writers)}")
     result = open_result(store)
-    part = file.with_name(f".{file.name}.part")
-    try:
+    with whole(file) as part:
         writers[file.suffix](result, part)
-        part.replace(file)
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def table(result: xr.Dataset) -> pl.DataFrame:

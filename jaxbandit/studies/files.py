@@ -1,4 +1,4 @@
-"""Writing files."""
+"""Files that are read and written: whether they can be, and how."""
 
 from __future__ import annotations
 
@@ -7,10 +7,50 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 
+from jaxbandit.checks import InputError
+
+
+def check_file(name: str, path: Path) -> None:
+    """Refuse as a file to read what is not there, or a folder.
+
+    Raises:
+        InputError: it is not there.
+    """
+    if not path.is_file():
+        raise InputError(f"{name}: there is no file {path}; check the path")
+
+
+def check_folder(name: str, folder: Path) -> None:
+    """Refuse as a folder to write to what is a file, or lies below one; others can be made.
+
+    Raises:
+        InputError: so it is.
+    """
+    for path in (folder, *folder.parents):
+        if path.is_file():
+            raise InputError(f"{name} must be a folder, but {path} is a file; name another")
+
+
+def check_place(path: Path) -> None:
+    """Refuse to write a file where there is no folder for it.
+
+    Raises:
+        InputError: there is none, or a folder has the file's name.
+    """
+    if not path.parent.is_dir():
+        raise InputError(f"{path}: there is no folder {path.parent}; make it, or name another file")
+    if path.is_dir():
+        raise InputError(f"{path} is a folder; name a file")
+
 
 @contextmanager
 def whole(path: Path) -> Generator[Path]:
-    """A path to write to; `path` then appears whole, or not at all."""
+    """A path to write to; `path` then appears whole, or not at all.
+
+    Raises:
+        InputError: as `check_place`.
+    """
+    check_place(path)
     part = path.with_name(f".{path.name}.part")
     try:
         yield part

@@ -21,6 +21,8 @@ from jaxbandit.offpolicy.evaluation import HeldOutScore, predict, score_held_out
 from jaxbandit.offpolicy.model import BanditLog, Gaussian, HierarchicalGaussian, TaskStatistics
 from jaxbandit.offpolicy.posterior import new_task_posterior, task_posteriors
 from jaxbandit.offpolicy.statistics import empty_statistics, task_statistics
+from jaxbandit.studies.arguments import check_seed
+from jaxbandit.studies.files import check_place
 from jaxbandit.studies.log_model import LogColumns, LogModel, load_model, save_model
 
 LEVELS = (0.5, 0.9)
@@ -70,8 +72,10 @@ def fit_log(
     """
     if not 0 <= held_out < 1:
         raise InputError(f"held_out must lie in [0, 1), was {held_out}")
+    check_seed("--seed", seed)
+    check_place(out)
     started = time.monotonic()
-    file = LogFile(log)
+    file = LogFile(log, "encode it as numbers, or name a column of actions in --one-hot")
     columns = _check_columns(file, columns)
     with jax.enable_x64(True):
         gathered = gather(file, columns, [], drop_missing, held_out, seed)

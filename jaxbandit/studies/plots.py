@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import polars as pl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -22,7 +24,25 @@ _RATINGS_MARKER = {
     "FlatOPO, told of past users": "D",
     "least squares": "x",
 }
-_LINE = {"UCB": "-", "LCB": "--", "OtO": "-"}
+_OTO_POLICIES = ("UCB", "LCB", "OtO")
+# Lengths of ink and of paper.
+_DASHES = ((5, 1.5), (2.5, 1), (7, 1.5, 1.5, 1.5), (1, 1), (4, 3), (9, 2))
+_WIDEST, _NARROWEST = 4.0, 1.4
+
+
+def line(place: int, curves: int) -> dict[str, Any]:
+    """Look of one of several curves in one panel, by its place in their order.
+
+    Policies often play alike, so curves coincide: the first is wide, pale and whole, those over it
+    ever narrower and broken, and each is seen.
+    """
+    if place == 0:
+        return {"lw": _WIDEST if curves > 1 else _NARROWEST, "alpha": 0.5 if curves > 1 else 1.0}
+    return {
+        "lw": _WIDEST + (_NARROWEST - _WIDEST) * place / (curves - 1),
+        "linestyle": (0, _DASHES[(place - 1) % len(_DASHES)]),
+        "dash_capstyle": "butt",
+    }
 
 
 def hieropo_figure2(table: pl.DataFrame) -> Figure:
@@ -102,11 +122,12 @@ def oto_synthetic(table: pl.DataFrame) -> Figure:
     for row, horizon in zip(axes, horizons, strict=True):
         for axis, instance in zip(row, (1, 2), strict=True):
             part = table.filter((pl.col("instance") == instance) & (pl.col("horizon") == horizon))
-            for policy, line in _LINE.items():
+            for place, policy in enumerate(_OTO_POLICIES):
                 one = part.filter(pl.col("policy") == policy)
                 names = ("round", "regret_mean", "regret_std", "regret_sem")
                 at, mean, std, sem = (one[name].to_numpy() for name in names)
-                axis.plot(at, mean, color=COLOUR[policy], linestyle=line, label=policy)
+                drawn = line(place, len(_OTO_POLICIES))
+                axis.plot(at, mean, color=COLOUR[policy], label=policy, **drawn)
                 axis.fill_between(
                     at, mean - 2 * std, mean + 2 * std, color=COLOUR[policy], alpha=0.12, lw=0
                 )
@@ -115,7 +136,7 @@ def oto_synthetic(table: pl.DataFrame) -> Figure:
             axis.set_xlabel("round")
             axis.grid(alpha=0.25)
         row[0].set_ylabel("regret")
-    axes[0, 0].legend(frameon=False)
+    axes[0, 0].legend(frameon=False, handlelength=3)
     _caption(figure, table, "mean ± 2 standard deviations, dark: ± standard error")
     return figure
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import fields, replace
 from itertools import pairwise
 from pathlib import Path
@@ -11,6 +11,7 @@ from typing import Any
 
 from jaxbandit.checks import InputError, check_count
 from jaxbandit.studies import components, ranges
+from jaxbandit.studies.arguments import check_horizon, check_seed
 from jaxbandit.studies.spec import (
     Axis,
     Component,
@@ -58,18 +59,16 @@ def from_table(table: Table, source: Source) -> Study:
     swept = {key for axis in axes for key in axis.values}
     problem = (_online if journey == "online" else _offpolicy)(table, swept, source)
     _check_swept(problem, axes, source)
-    seed = _count(table, "seed", source, default=0, minimum=0)
-    if seed >= 2**32:
-        source.refuse("seed", f"seed must be below 2**32, was {seed}")
     study = Study(
         problem=problem,
         runs=_count(table, "runs", source),
-        seed=seed,
+        seed=_checked(check_seed, "seed", table.get("seed", 0), source),
         sweep=axes,
         outputs=_outputs(table, journey, source),
     )
     if study.cells > ranges.MOST:
         source.refuse("sweep", f"a grid may have {ranges.MOST:,} cells, has {study.cells:,}")
+    _checked(check_horizon, "horizon" if journey == "online" else "records", study.longest, source)
     rounds = study.outputs.checkpoints
     if isinstance(rounds, tuple) and rounds[-1] > study.longest:
         source.refuse(
@@ -306,6 +305,13 @@ def _table(table: Table, key: str, source: Source, path: str | None = None) -> T
     return value
 
 
+def _checked(check: Callable[[str, Any], int], key: str, value: Any, source: Source) -> int:
+    try:
+        return check(key, value)
+    except InputError as error:
+        source.refuse(key, str(error))
+
+
 def _whole(name: str, value: Any, path: str, source: Source, minimum: int = 1) -> int:
     try:
         return check_count(name, value, minimum)
@@ -313,12 +319,10 @@ def _whole(name: str, value: Any, path: str, source: Source, minimum: int = 1) -
         source.refuse(path, str(error))
 
 
-def _count(
-    table: Table, key: str, source: Source, *, default: int | None = None, minimum: int = 1
-) -> int:
+def _count(table: Table, key: str, source: Source, *, default: int | None = None) -> int:
     if key not in table and default is None:
-        source.refuse("", f"{key} must be given, a whole number of at least {minimum}")
-    return _whole(key, table.get(key, default), key, source, minimum)
+        source.refuse("", f"{key} must be given, a whole number of at least 1")
+    return _whole(key, table.get(key, default), key, source)
 
 
 def _increasing(table: Table, key: str, path: str, source: Source) -> tuple[int, ...]:

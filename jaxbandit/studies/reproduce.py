@@ -16,8 +16,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from jaxbandit import tiles
 from jaxbandit.checks import InputError, check_count
 from jaxbandit.studies import provenance
+from jaxbandit.studies.arguments import check_seed
 from jaxbandit.studies.figures import REGISTRY, FigureResult, Reporter, Settings
-from jaxbandit.studies.files import whole
+from jaxbandit.studies.files import check_folder, whole
 
 
 def reproduce_figures(
@@ -40,7 +41,11 @@ def reproduce_figures(
             raise InputError(f"no figure {name!r}; there are {', '.join(REGISTRY)}")
     if settings.runs is not None:
         check_count("runs", settings.runs)
+    check_seed("--seed", settings.seed)
+    check_folder("--out", out)
     names = names or [name for name, entry in REGISTRY.items() if not entry.needs_data]
+    for name in names:
+        REGISTRY[name].check(settings)
     out.mkdir(parents=True, exist_ok=True)
     console = Console(quiet=quiet, highlight=False)
     for name in names:

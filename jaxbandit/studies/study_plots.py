@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +12,10 @@ import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from jaxbandit.checks import InputError
 from jaxbandit.studies.exports import open_result
-from jaxbandit.studies.plots import COLOUR
+from jaxbandit.studies.files import whole
+from jaxbandit.studies.plots import COLOUR, line
 
 # As many panels as can be read.
 _PANELS = 16
@@ -19,7 +23,6 @@ _SIDE = 4
 _TICKS = 6
 # Okabe and Ito, for policies without a colour of their own.
 _PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
-_LINES = ("-", "--", ":", "-.")
 _NAMED = {name.lower(): colour for name, colour in COLOUR.items()}
 
 
@@ -27,17 +30,15 @@ def plot(store: Path, out: Path | None = None) -> Path:
     """Draw the result of a store as a PNG; gives its path.
 
     Raises:
-        InputError: no complete store is there.
+        InputError: no complete store is there, or `out` is no place for a PNG.
         OSError: the picture cannot be written.
     """
     path = store / "result.png" if out is None else out
-    part = path.with_name(f".{path.name}.part")
+    if path.suffix != ".png":
+        raise InputError(f"--out must end in .png, was {path}")
     picture = draw(open_result(store))
-    try:
+    with whole(path) as part:
         picture.savefig(part, dpi=160, format="png")
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
     return path
 
 
@@ -60,17 +61,15 @@ def draw(result: xr.Dataset) -> Figure:
 def _panels(
     result: xr.Dataset, across: str, axes: list[str], fixed: dict[str, int] | None = None
 ) -> Figure:
-    rows, columns = ([None], [None])
-    if len(axes) == 1:
-        # One axis goes on in the next row.
-        points = _thinned(result.sizes[axes[0]], _PANELS)
-        cells = [{axes[0]: point} for point in points]
-        width = min(len(cells), _SIDE)
-    else:
-        rows = _thinned(result.sizes[axes[0]], _SIDE) if axes else [0]
-        columns = _thinned(result.sizes[axes[1]], _SIDE) if axes else [0]
-        cells = [dict(zip(axes, (r, c), strict=False)) for r in rows for c in columns]
-        width = len(columns)
+    sizes = {axis: result.sizes[axis] for axis in axes}
+    most = _SIDE if len(axes) == 2 and math.prod(sizes.values()) > _PANELS else _PANELS
+    points = {axis: _thinned(size, most) for axis, size in sizes.items()}
+    if len(axes) == 2 and len(points[axes[1]]) > _SIDE:
+        # The longer one goes down.
+        points = dict(reversed(points.items()))
+    cells = [dict(zip(points, place, strict=True)) for place in product(*points.values())]
+    # One axis alone goes on in the next row.
+    width = len(list(points.values())[1]) if len(axes) == 2 else min(len(cells), _SIDE)
     height = -(-len(cells) // width)
     figure = Figure(figsize=(max(3.2 * width, 5.5), 2.7 * height + 0.6), layout="constrained")
     grid = figure.subplots(height, width, squeeze=False)
@@ -80,14 +79,18 @@ def _panels(
         part = result.isel(cell)
         _curves(axis, part, across)
         axis.set_title(", ".join(_named(part, name) for name in cell), fontsize=9)
-    grid.flat[0].legend(frameon=False, fontsize=8)
-    figure.supylabel("regret" if "regret_mean" in result else "suboptimality", fontsize=10)
+    grid.flat[0].legend(frameon=False, fontsize=8, handlelength=4)
+    for axis in grid[:, 0]:
+        axis.set_ylabel("regret" if "regret_mean" in result else "suboptimality", fontsize=9)
     runs = f"{int(result['runs'].min()):,}"
     if result["runs"].min() != result["runs"].max():
         runs += f" to {int(result['runs'].max()):,}"
     caption = f"{runs} runs; bands: mean ± standard error"
     if across != "checkpoint":
         caption = f"at the last checkpoint; {caption}"
+    for axis, shown in points.items():
+        if len(shown) < sizes[axis]:
+            caption += f"; {len(shown)} of {sizes[axis]} values of {axis}"
     if fixed:
         caption += "; " + ", ".join(_named(result, name) for name in fixed)
     figure.supxlabel(caption, fontsize=8, color="0.4")
@@ -100,13 +103,13 @@ def _curves(axis: Axes, part: xr.Dataset, across: str) -> None:
     if across == "checkpoint":
         at = part["round"] if "round" in part.coords else part["records"]
     x = at.to_numpy()
-    for place, policy in enumerate(part["policy"].to_numpy()):
+    policies = part["policy"].to_numpy()
+    for place, policy in enumerate(policies):
         one = part.sel(policy=policy)
         mean, sem = (one[f"{main}_{name}"].to_numpy() for name in ("mean", "sem"))
         colour = _NAMED.get(str(policy).lower(), _PALETTE[place % len(_PALETTE)])
-        line = _LINES[place % len(_LINES)]
         few: dict[str, Any] = {"marker": "o", "markersize": 3} if len(x) <= 20 else {}
-        axis.plot(x, mean, color=colour, linestyle=line, label=policy, **few)
+        axis.plot(x, mean, color=colour, label=policy, **line(place, len(policies)), **few)
         if x.dtype.kind in "fi":
             axis.fill_between(x, mean - sem, mean + sem, color=colour, alpha=0.25, linewidth=0)
     if _geometric(x):

@@ -68,7 +68,7 @@ def text(tmp_path, content, name="log.csv"):
 
 GOOD = "user,x,n,r\na,1,1,1\n"
 BAD_CSV = {
-    "text": (GOOD + "b,1,oops,1\n", "line 3: column 'n' must be a number, was 'oops'.*--one-hot"),
+    "text": (GOOD + "b,1,oops,1\n", "line 3: column 'n' must be a number, was 'oops'; encode it"),
     "long": (GOOD + "b,1,1,1,1\n", "line 3: 5 values, but the header has 4 columns"),
     "short": (GOOD + "b,1\n", "line 3: column 'n' is missing"),
     "infinite": (GOOD + "b,inf,1,1\n", "line 3: column 'x' must be finite, was inf"),
@@ -93,13 +93,16 @@ def test_files_that_are_not_what_they_are_called(tmp_path):
     cut = tmp_path / "cut.parquet"
     cut.write_bytes(as_csv.read_bytes()[:200])
     assert_refused(lambda: LogFile(cut), "not a table")
-    with pytest.raises(FileNotFoundError):
-        LogFile(tmp_path / "nowhere.csv")
+    assert_refused(lambda: LogFile(tmp_path / "nowhere.csv"), "nowhere.csv: there is no such file")
 
 
 def test_columns_of_the_wrong_kind(tmp_path):
     path = write(TABLE.with_columns(x=pl.Series(list("abcd"))), tmp_path / "log.parquet")
-    assert_refused(lambda: read(path), "column 'x' must hold numbers, holds String.*--one-hot")
+    assert_refused(lambda: read(path), "column 'x' must hold numbers, holds String; encode it")
+    file = LogFile(path, "use the abacus")
+    assert_refused(
+        lambda: list(file.batches(["x"], [], drop_missing=False)), "String; use the abacus$"
+    )
     path = write(TABLE, path)
     assert_refused(lambda: read(path, names=["x"]), "column 'x' must hold names.*holds Float64")
     assert_refused(

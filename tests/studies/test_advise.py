@@ -138,7 +138,28 @@ def test_answers_say_what_is_not_told_apart():
     assert "in 70% of draws; not told apart from OtO (alpha 0.2)" in short
     assert "T = 1,000: play OtO (alpha 0.2)" in long
     assert "6 ± 0.3 less than LCB" in long
-    assert "play OtO (alpha 0.2): at no horizon above more than 1.5 times" in unknown
+    assert "play OtO (alpha 0.2): it has at most 1.5 times the least regret" in unknown
+    (line,) = contest.answers(results.filter(horizon=10, policy="LCB"))
+    assert line.startswith("T = 10: play LCB: regret 1 ")
+    assert (
+        "the least regret of all policies at every horizon"
+        in contest.answers(results.filter(policy="OtO"))[-1]
+    )
+
+
+@pytest.mark.parametrize(
+    ("logged", "advice"),
+    [
+        (0.7, "keep playing arms as logged, which loses less than even LCB: regret 1"),
+        (0.9, "play LCB or keep playing arms as logged, which is not told apart from it"),
+        (1.1, "play LCB or keep playing arms as logged, which is not told apart from it"),
+        (1.3, "play LCB: regret 1"),
+    ],
+)
+def test_answers_say_where_the_log_does_as_well(logged, advice):
+    results = pl.DataFrame(rows(10, ("LCB", None, 1.0, 0.0, 0.0, 1.0)))
+    (line,) = contest.answers(results.with_columns(logged_regret_mean=pl.lit(logged)))
+    assert line.startswith(f"T = 10: {advice}")
 
 
 def test_lcb_is_left_out_where_its_bounds_are_all_at_the_floor():
@@ -185,7 +206,7 @@ REFUSED = {
         {},
         r"log.csv, line 4: column 'click' must lie in \[0, 1\], was 3.*-",
     ),
-    "text": (GOOD + "b,yes\n", {}, "line 4: column 'click' must be a number, was 'yes'"),
+    "text": (GOOD + "b,yes\n", {}, "line 4: .* must be a number, was 'yes'; encode it as numbers$"),
     "missing": (GOOD + "b,\n", {}, "line 4: column 'click' is missing.*--drop-missing"),
     "column": (GOOD, {"arm": "item"}, "--arm: .* has no column 'item'; it has ad, click"),
     "same": (GOOD, {"arm": "click"}, "--arm and --reward must be two columns"),

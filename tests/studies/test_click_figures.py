@@ -144,8 +144,9 @@ def test_a_table_alone_draws_its_offline_data_and_has_no_test_set(settings, tabl
 def test_sources_that_cannot_be(tmp_path):
     file = tmp_path / "file"
     message = "give one of --avazu FILE .* --reward-table FILE .* and --synthetic"
-    for settings in (Settings(), Settings(avazu=file, synthetic=True)):
-        assert_refused(lambda settings=settings: source_of(settings), message)
+    assert_refused(lambda: source_of(Settings()), message)
+    several = Settings(avazu=file, synthetic=True)
+    assert_refused(lambda: source_of(several), "give only one of --avazu and --synthetic")
     assert_refused(
         lambda: source_of(Settings(reward_table=file), trains=True), "oto-table3 trains models"
     )

@@ -71,6 +71,15 @@ def test_exports(complete, tmp_path):
 def test_plot(complete, tmp_path):
     sweeps.plot(complete, tmp_path / "here.png")
     assert (tmp_path / "here.png").read_bytes().startswith(b"\x89PNG")
+    assert_refused(
+        lambda: sweeps.plot(complete, tmp_path / "here.xyz"), "--out must end in .png, was .*xyz"
+    )
+    for write, name in ((sweeps.plot, "here.png"), (sweeps.export, "here.csv")):
+        path = tmp_path / "no" / name
+        assert_refused(
+            lambda write=write, path=path: write(complete, path),
+            f"{name}: there is no folder .*no; make it",
+        )
 
 
 def test_dry_run(file, capsys):

@@ -54,10 +54,20 @@ def _first_round(counts: np.ndarray, horizon: int, known: Confidence) -> HardIns
     return hard_instances.ucb_first_round(counts, known)
 
 
+def _equalised(counts: np.ndarray, horizon: int, known: Confidence) -> HardInstance:
+    # Checked here in the words of the options; an arm that is never pulled has a width of infinity.
+    if np.any(counts == 0) and horizon < len(counts):
+        raise InputError(
+            f"--horizons must be at least {len(counts)} where --counts has a 0, so that every arm "
+            "is pulled"
+        )
+    return hard_instances.ucb_equalised(counts, horizon, known)
+
+
 _HARD = {
     "lcb-unexplored": _Hard(hard_instances.lcb_unexplored, "LCB", "best"),
     "lcb-misled": _Hard(hard_instances.lcb_misled, "LCB", "logging"),
-    "ucb-equalised": _Hard(hard_instances.ucb_equalised, "UCB", "logging"),
+    "ucb-equalised": _Hard(_equalised, "UCB", "logging"),
     "ucb-first-round": _Hard(_first_round, "UCB", "logging"),
 }
 _NAMES = ("bernoulli", "confusable-pair", *_HARD)

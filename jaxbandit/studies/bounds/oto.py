@@ -22,6 +22,7 @@ from jaxbandit.online.results import SimulationResult
 from jaxbandit.online.setting import check_some
 from jaxbandit.online.simulate import simulate
 from jaxbandit.studies import findings
+from jaxbandit.studies.arguments import check_horizon
 from jaxbandit.studies.bounds import measures, plots
 from jaxbandit.studies.bounds.families import Played, play_family
 from jaxbandit.studies.bounds.options import Oto
@@ -79,12 +80,18 @@ def _check(options: Oto) -> None:
             f"means and counts must be of the same arms, were {len(options.means)} and "
             f"{len(options.counts)}"
         )
+    if options.family != "bernoulli" and options.means != Oto.means:
+        raise InputError(
+            f"--means are of Bernoulli arms, and family {options.family} makes its own; leave out "
+            "--means, or --family"
+        )
     check_some(np.array(options.counts))
     for name in ("counts", "alphas"):
         check_not_negative(name, np.array(getattr(options, name)))
-    for name in ("horizons", "multiples"):
-        for value in getattr(options, name):
-            check_count(name, value)
+    for horizon in options.horizons:
+        check_horizon("horizons", horizon)
+    for multiple in options.multiples:
+        check_count("multiples", multiple)
     for delta in options.delta:
         check_probability("delta", delta)
 

@@ -13,6 +13,8 @@ from matplotlib.figure import Figure
 # Colour-blind safe (Okabe and Ito), by kind of curve: the quantity is the same in every panel.
 BOUND, TERMS, TIGHTER, QUANTILE, MEAN = "#D55E00", "#E69F00", "#CC79A7", "#0072B2", "#009E73"
 LOWER = "#000000"
+# As many horizons as have room for their numbers.
+_TICKS = 5
 
 
 def regret(table: pl.DataFrame) -> Figure:
@@ -23,6 +25,7 @@ def regret(table: pl.DataFrame) -> Figure:
     keys = ["policy", "alpha", "horizon", "against", "instances"]
     table = table.sort("mean").unique(keys, keep="last", maintain_order=True)
     alphas = table["alpha"].drop_nulls().unique().sort().to_list()
+    horizons = table["horizon"].unique().sort().to_list()
     columns = [("UCB", None), ("LCB", None), *(("OtO", alpha) for alpha in alphas)]
     figure = Figure(figsize=(3.1 * len(columns), 6.4), layout="constrained")
     axes = figure.subplots(2, len(columns), squeeze=False, sharex=True, sharey="row")
@@ -41,7 +44,7 @@ def regret(table: pl.DataFrame) -> Figure:
             lower = any_instance.drop_nulls("lower_bound")
             if len(lower):
                 _line(axis, lower, "horizon", "lower_bound", LOWER, "x-", "lower bound")
-            _logarithmic(axis)
+            _logarithmic(axis, horizons if len(horizons) <= _TICKS else None)
             name = policy if alpha is None else f"{policy}, alpha = {alpha:g}"
             axis.set_title(name, fontsize=10)
         row[0].set_ylabel(f"regret, {against} {'arm' if against == 'best' else 'policy'}")
@@ -114,7 +117,7 @@ def _logarithmic(axis: Axes, ticks: Sequence[Any] | None = None) -> None:
     axis.set_xscale("log")
     axis.set_yscale("log")
     if ticks is not None:
-        axis.set_xticks(ticks, [str(tick) for tick in ticks])
+        axis.set_xticks(ticks, [f"{tick:,}" for tick in ticks])
         axis.set_xticks([], minor=True)
     axis.grid(alpha=0.25)
 

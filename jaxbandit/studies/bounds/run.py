@@ -10,8 +10,10 @@ from rich.markup import escape
 from rich.table import Table
 
 from jaxbandit.checks import check_count
+from jaxbandit.studies.arguments import check_seed
 from jaxbandit.studies.bounds import hieropo, oto
 from jaxbandit.studies.bounds.options import Hieropo, Oto
+from jaxbandit.studies.files import check_folder
 from jaxbandit.studies.reproduce import reporting, write_result
 
 # Of the CSV's columns, those that the terminal has room for.
@@ -42,6 +44,8 @@ def run_study(options: Hieropo | Oto) -> None:
         OSError: the directory cannot be written.
     """
     check_count("runs", options.runs)
+    check_seed("--seed", options.seed)
+    check_folder("--out", options.out)
     options.out.mkdir(parents=True, exist_ok=True)
     console = Console(quiet=options.quiet, highlight=False)
     if not console.is_terminal:
@@ -80,7 +84,7 @@ def _printed(table: pl.DataFrame, keys: list[str]) -> Table:
         share, least, most = (f"{row[name]:.4f}" for name in _COVERAGE)
         shown.add_row(
             *(escape(_text(row[key])) for key in keys),
-            *(bound, mean, reached, f"{low}-{high}", ratio, share, f"{least}-{most}"),
+            *(bound, mean, reached, f"{low} to {high}", ratio, share, f"{least} to {most}"),
         )
     return shown
 

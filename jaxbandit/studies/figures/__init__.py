@@ -74,6 +74,16 @@ class Entry(NamedTuple):
     module: str
     function: str
     needs_data: bool = False
+    """Then the module has `check`, which takes `Settings` and refuses those without the data."""
+
+    def check(self, settings: Settings) -> None:
+        """Refuse settings that do not say where the data is, before anything is computed.
+
+        Raises:
+            InputError: they do not.
+        """
+        if self.needs_data:
+            import_module(f"{__name__}.{self.module}").check(settings)
 
     def compute(self, settings: Settings, reporter: Reporter) -> FigureResult:
         """The figure; what it needs is imported only now."""

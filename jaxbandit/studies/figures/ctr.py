@@ -39,6 +39,11 @@ SETTINGS = {
 HINDSIGHT, ON_TEST = "best in hindsight", "best on Test Set 2"
 
 
+def check(settings: Settings) -> None:
+    """Refuse settings without data."""
+    source_of(settings)
+
+
 class Played(NamedTuple):
     """One setting."""
 

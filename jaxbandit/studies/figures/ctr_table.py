@@ -17,6 +17,11 @@ from jaxbandit.studies.figures import FigureResult, Reporter, Settings
 from jaxbandit.studies.findings import verdict
 
 
+def check(settings: Settings) -> None:
+    """Refuse settings without data to train models on."""
+    source_of(settings, trains=True)
+
+
 def table3(settings: Settings, reporter: Reporter) -> FigureResult:
     """Cross-entropy of the eight models and of baselines on both test sets."""
     source = source_of(settings, trains=True)

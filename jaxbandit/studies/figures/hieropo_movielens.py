@@ -6,6 +6,7 @@ import jax
 import numpy as np
 import polars as pl
 
+from jaxbandit.checks import InputError
 from jaxbandit.datasets.factorization import factorize
 from jaxbandit.datasets.movie_tasks import movie_design
 from jaxbandit.datasets.movielens import fetch_movielens, load_movielens
@@ -19,6 +20,15 @@ from jaxbandit.studies.findings import verdict
 RUNS = 100
 
 RECORDS = (100, 200, 500, 1000, 2000, 5000)
+
+
+def check(settings: Settings) -> None:
+    """Refuse settings whose data is not there; without any, it is downloaded."""
+    if settings.movielens is not None and not settings.movielens.exists():
+        raise InputError(
+            f"--movielens: {settings.movielens} is not there; name MovieLens's directory or zip "
+            "file, or leave the option out to download ML-1M"
+        )
 
 
 def figure3(settings: Settings, reporter: Reporter) -> FigureResult:

@@ -26,6 +26,7 @@ from jaxbandit.offpolicy.posterior import flat_posteriors, task_posteriors
 from jaxbandit.offpolicy.statistics import task_statistics
 from jaxbandit.studies import plots
 from jaxbandit.studies.figures import FigureResult, Reporter, Settings
+from jaxbandit.studies.figures.hieropo_movielens import check as check
 from jaxbandit.studies.findings import verdict
 
 SPLITS = 10

@@ -46,6 +46,15 @@ class Logs(NamedTuple):
     items: int
 
 
+def check(settings: Settings) -> Path:
+    """The data's directory; refuses settings without one."""
+    if settings.open_bandit is None:
+        raise InputError("open-bandit needs the data: give --open-bandit DIR")
+    if not settings.open_bandit.is_dir():
+        raise InputError(f"--open-bandit: there is no folder {settings.open_bandit}")
+    return settings.open_bandit
+
+
 def figure(
     settings: Settings,
     reporter: Reporter,
@@ -55,14 +64,12 @@ def figure(
     alphas: tuple[float, ...] = ALPHAS,
 ) -> FigureResult:
     """Regret of policies that start from the log of "bts", by campaign and horizon."""
-    if settings.open_bandit is None:
-        raise InputError("open-bandit needs the data: give --open-bandit DIR")
     runs = RUNS if settings.runs is None else settings.runs
     if runs < 2:
         raise InputError(f"runs must be a whole number of at least 2, was {runs}")
     tables, items, findings, facts = [], [], [], {}
     # All files are checked before anything is played.
-    for campaign, logs in [(name, load(settings.open_bandit, name)) for name in campaigns]:
+    for campaign, logs in [(name, load(check(settings), name)) for name in campaigns]:
         posterior = arm_posterior(ArmRecords(*_counts(logs.random, logs.items)))
         offline = OfflineArms(*item_counts(logs.bts, logs.items))
         played = contest.play(
