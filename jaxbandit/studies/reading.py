@@ -9,7 +9,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from jaxbandit.checks import InputError, check_count
+from jaxbandit.checks import LARGEST, InputError, check_count
 from jaxbandit.studies import components, ranges
 from jaxbandit.studies.spec import (
     Axis,
@@ -58,13 +58,10 @@ def from_table(table: Table, source: Source) -> Study:
     swept = {key for axis in axes for key in axis.values}
     problem = (_online if journey == "online" else _offpolicy)(table, swept, source)
     _check_swept(problem, axes, source)
-    seed = _count(table, "seed", source, default=0, minimum=0)
-    if seed >= 2**32:
-        source.refuse("seed", f"seed must be below 2**32, was {seed}")
     study = Study(
         problem=problem,
         runs=_count(table, "runs", source),
-        seed=seed,
+        seed=_whole("seed", table.get("seed", 0), "seed", source, minimum=0, most=2**32 - 1),
         sweep=axes,
         outputs=_outputs(table, journey, source),
     )
@@ -306,9 +303,11 @@ def _table(table: Table, key: str, source: Source, path: str | None = None) -> T
     return value
 
 
-def _whole(name: str, value: Any, path: str, source: Source, minimum: int = 1) -> int:
+def _whole(
+    name: str, value: Any, path: str, source: Source, minimum: int = 1, most: int = LARGEST
+) -> int:
     try:
-        return check_count(name, value, minimum)
+        return check_count(name, value, minimum, most)
     except InputError as error:
         source.refuse(path, str(error))
 
