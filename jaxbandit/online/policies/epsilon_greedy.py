@@ -57,7 +57,7 @@ def _init(params: EpsilonGreedyParams, problem: Problem) -> Leader:
 
 def _select(params: EpsilonGreedyParams, state: Leader, round: Round) -> Array:
     coin, die = draws.bits(round.key, (2,))
-    chance = params.epsilon * round.number.astype(params.decay.dtype) ** -params.decay
+    chance = params.epsilon * jnp.asarray(round.number, params.decay.dtype) ** -params.decay
     explore = draws.to_uniform(coin) < chance
     return jnp.where(explore, draws.to_index(die, len(state.count)), state.arm)
 

@@ -172,7 +172,7 @@ def _update(
     budget: Budget, params: OtOParams, state: OtOState, round: Round, arm: Array, reward: Array
 ) -> OtOState:
     bounds, account, last = params.confidence, state.account, state.decision
-    following = (round.number + 1).astype(state.low.dtype)
+    following = jnp.asarray(round.number + 1, state.low.dtype)
     optimist = last.optimist.astype(state.low.dtype)
     counted = optimist if budget == "separate" else 1
 
