@@ -24,7 +24,7 @@ from jaxbandit.hierarchical.belief import Own, Shared, believe
 from jaxbandit.hierarchical.play import Belief, Situation, play_rounds, tile_belief
 from jaxbandit.hierarchical.policy import HierarchicalPolicy, Prior, usual_policies
 from jaxbandit.keys import Purpose, purpose_key, root_key, run_key
-from jaxbandit.moments import Moments
+from jaxbandit.moments import Moments, in_words
 from jaxbandit.offpolicy.design import Instance, OffPolicyDesign, check_design, draw_log
 from jaxbandit.offpolicy.model import TaskStatistics
 from jaxbandit.offpolicy.statistics import empty_statistics, listed_statistics
@@ -50,6 +50,10 @@ class HierarchicalResult(NamedTuple):
     """Asked for."""
     non_finite: np.ndarray
     """Indices of runs that were left out."""
+
+    def __repr__(self) -> str:
+        title = f"HierarchicalResult: {self.runs} runs, regret after {self.round[-1]} rounds"
+        return in_words(title, len(self.non_finite), self.regret)
 
 
 def simulate_hierarchical(

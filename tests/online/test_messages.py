@@ -338,4 +338,6 @@ def test_totals_that_rewards_can_have_are_taken():
 
 
 def test_a_result_names_its_policies():
-    assert list(simulation()()) == ["mine"]
+    out = simulation()()
+    assert list(out) == ["mine"]
+    assert repr(out).startswith("SimulationResult: 2 runs, regret after 4 rounds\n  mine  ")
