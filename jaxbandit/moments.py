@@ -50,10 +50,11 @@ def in_words(title: str, left_out: int, curves: Mapping[str, Moments]) -> str:
     width = max(map(len, curves))
     for name, curve in curves.items():
         mean, sem = curve.mean[..., -1], curve.sem[..., -1]
-        ends = f"{np.min(mean):.4g} to {np.max(mean):.4g} in {np.size(mean)} cells"
-        lines.append(
-            f"  {name:{width}}  " + (ends if np.ndim(mean) else f"{mean:.4g} +- {sem:.2g}")
-        )
+        if np.ndim(mean) == 0:
+            end = f"{mean:.4g} +- {sem:.2g}"
+        else:
+            end = f"{np.min(mean):.4g} to {np.max(mean):.4g} in {np.size(mean)} cells"
+        lines.append(f"  {name:{width}}  {end}")
     return "\n".join(lines)
 
 

@@ -50,7 +50,7 @@ class SimulationResult:
     runs: int
     """Asked for."""
     non_finite: np.ndarray
-    """Indices of runs left out because a number in them was not finite."""
+    """Indices of runs left out, for all policies, because a number in them was not finite."""
 
     def __repr__(self) -> str:
         rounds = next(iter(self.policies.values())).round[-1]

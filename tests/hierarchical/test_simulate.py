@@ -154,6 +154,10 @@ def test_an_index_that_is_no_number():
         out = jb.simulate_hierarchical(KEY, DESIGN, rounds=60, runs=100, policies=own)
     draw = jax.vmap(lambda run: situations_of(run_key(KEY, run), DESIGN, 60).normal[:, 0])
     bad = np.flatnonzero(np.any(draw(jnp.arange(100)) > 2.5, axis=1))
+    said = (
+        f"HierarchicalResult: 100 runs, regret after 60 rounds ({len(bad)} runs left out)\n  own  "
+    )
+    assert repr(out).startswith(said)
     assert 10 < len(bad) < 90
     np.testing.assert_array_equal(out.non_finite, bad)
 
