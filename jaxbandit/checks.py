@@ -6,11 +6,17 @@ shapes are.
 
 from __future__ import annotations
 
+import textwrap
+from collections.abc import Mapping
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
+
+LARGEST = 2**31 - 2
+"""Rounds, runs and records are numbered in 32 bits, with a sign, and one past the last is too."""
 
 
 class InputError(ValueError):
@@ -22,58 +28,108 @@ def is_concrete(*values: Any) -> bool:
     return not any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves(values))
 
 
-def check_count(name: str, value: Any, minimum: int = 1) -> int:
-    """A whole number of at least `minimum`."""
+def check_count(name: str, value: Any, minimum: int = 1, most: int = LARGEST) -> int:
+    """A whole number of at least `minimum` and at most `most`."""
     if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < minimum:
         raise InputError(f"{name} must be a whole number of at least {minimum}, was {value!r}")
+    if value > most:
+        raise InputError(f"{name} must be at most {most}, was {value}")
     return int(value)
 
 
 def check_whole(name: str, value: Any, minimum: int) -> None:
-    """Integers of at least `minimum`."""
+    """Whole numbers of at least `minimum`, of whatever type but bool."""
     if not is_concrete(value):
         return
-    array = np.asarray(value)
-    if not np.issubdtype(array.dtype, np.integer) or np.any(array < minimum):
-        raise InputError(f"{name} must be a whole number of at least {minimum}, was {value}")
+    array = numbers(name, value)
+    if array.dtype == bool or not np.all(
+        (array >= minimum) & (array == np.floor(array)) & np.isfinite(array)
+    ):
+        raise InputError(
+            f"{name} must be a whole number of at least {minimum}, was {_shown(value)}"
+        )
+
+
+def check_kind(name: str, value: Any, kind: type, wanted: str, remedy: str = "") -> None:
+    """An instance of a class, which the message calls `wanted`."""
+    if not isinstance(value, kind):
+        raise InputError(f"{name} must be {wanted}, was {type(value).__name__}{remedy}")
+
+
+def check_named(name: str, value: Any, what: str) -> None:
+    """A mapping that has something in it."""
+    if not isinstance(value, Mapping):
+        raise InputError(
+            f'{name} must be a dictionary, {{"its name": {what}}}, was {type(value).__name__}'
+        )
+    if not value:
+        raise InputError(f"{name} must name at least one {what}, was empty")
 
 
 def check_shape(name: str, value: Any, shape: tuple[int | None, ...], axes: str) -> None:
     """Shape of an array; None stands for any length, `axes` for how the message names them."""
-    actual = np.shape(value)
+    # Arrays are not fetched from their device for that.
+    known = hasattr(value, "shape") or not is_concrete(value)
+    actual = np.shape(value) if known else numbers(name, value).shape
     if len(actual) != len(shape) or any(
         want not in (None, have) for want, have in zip(shape, actual, strict=True)
     ):
         lengths = ", ".join("any" if n is None else str(n) for n in shape)
-        raise InputError(f"{name} must have shape {axes} = ({lengths}), was {actual}")
+        comma = "," if len(shape) == 1 else ""
+        raise InputError(f"{name} must have shape {axes} = ({lengths}{comma}), was {actual}")
+
+
+def numbers(name: str, value: Any) -> np.ndarray:
+    """The numbers of an array, or of lists of equal length."""
+    try:
+        array = np.asarray(value)
+        if jnp.issubdtype(array.dtype, np.number) or array.dtype == bool:
+            return array
+    except (TypeError, ValueError):  # Lists of other lengths; keys.
+        pass
+    raise InputError(f"{name} must be a number, or an array of numbers, was {_shown(repr(value))}")
+
+
+def _shown(value: Any) -> str:
+    """As much of it as fits in a line."""
+    return textwrap.shorten(str(value), 70, placeholder="...")
 
 
 def check_finite(name: str, value: Any) -> None:
     """No NaN or infinity."""
-    if is_concrete(value) and not np.all(np.isfinite(value)):
-        where = tuple(int(i) for i in np.argwhere(~np.isfinite(value))[0])
+    if not is_concrete(value):
+        return
+    array = numbers(name, value)
+    if not np.all(np.isfinite(array)):
+        where = tuple(int(i) for i in np.argwhere(~np.isfinite(array))[0])
         raise InputError(
-            f"{name} must be finite, was {np.asarray(value)[where]} at index {where}; "
+            f"{name} must be finite, was {array[where]} at index {where}; "
             "drop or repair such entries first"
         )
 
 
 def check_positive(name: str, value: Any) -> None:
     """Finite and above zero."""
-    if is_concrete(value) and not (np.all(np.isfinite(value)) and np.all(np.asarray(value) > 0)):
-        raise InputError(f"{name} must be positive, was {value}")
+    if is_concrete(value):
+        array = numbers(name, value)
+        if not np.all((array > 0) & np.isfinite(array)):
+            raise InputError(f"{name} must be positive, was {_shown(value)}")
 
 
 def check_not_negative(name: str, value: Any) -> None:
     """Finite and at least zero."""
-    if is_concrete(value) and not (np.all(np.isfinite(value)) and np.all(np.asarray(value) >= 0)):
-        raise InputError(f"{name} must not be negative, was {value}")
+    if is_concrete(value):
+        array = numbers(name, value)
+        if not np.all((array >= 0) & np.isfinite(array)):
+            raise InputError(f"{name} must not be negative, was {_shown(value)}")
 
 
 def check_probability(name: str, value: Any) -> None:
     """Strictly between 0 and 1."""
-    if is_concrete(value) and not np.all((np.asarray(value) > 0) & (np.asarray(value) < 1)):
-        raise InputError(f"{name} must lie strictly between 0 and 1, was {value}")
+    if is_concrete(value):
+        array = numbers(name, value)
+        if not np.all((array > 0) & (array < 1)):
+            raise InputError(f"{name} must lie strictly between 0 and 1, was {_shown(value)}")
 
 
 def check_covariance(name: str, value: Any, *, singular: bool) -> None:

@@ -6,6 +6,7 @@ float64, in tile order (`merge`), so the result does not depend on who computed 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
@@ -41,6 +42,20 @@ class Moments(NamedTuple):
     def sem(self) -> Any:
         """Standard error of the mean."""
         return self.std / np.sqrt(np.maximum(self.count, 1))
+
+
+def in_words(title: str, left_out: int, curves: Mapping[str, Moments]) -> str:
+    """What a result says of itself: where the curve of each name, or of its cells, ends."""
+    lines = [f"{title} ({left_out} runs left out)" if left_out else title]
+    width = max(map(len, curves))
+    for name, curve in curves.items():
+        mean, sem = curve.mean[..., -1], curve.sem[..., -1]
+        if np.ndim(mean) == 0:
+            end = f"{mean:.4g} +- {sem:.2g}"
+        else:
+            end = f"{np.min(mean):.4g} to {np.max(mean):.4g} in {np.size(mean)} cells"
+        lines.append(f"  {name:{width}}  {end}")
+    return "\n".join(lines)
 
 
 def tile_moments(value: Float[Array, "runs ..."], valid: Bool[Array, " runs"]) -> Moments:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 import os
 import time
+import warnings
 from collections import deque
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -71,9 +72,15 @@ def run_tiles(
         written_out: as in `Job`.
 
     Raises:
-        InputError: `runs` or `threads` is not a positive integer, or every run was non-finite.
+        InputError: `runs` or `threads` is not a positive integer, `progress` is no function, or
+            every run was non-finite.
+
+    Warns:
+        UserWarning: some runs were non-finite.
     """
     runs = check_count("runs", runs)
+    if progress is not None and not callable(progress):
+        raise InputError(f"progress must be a function of (done, runs), was {progress!r}")
     job = Job(program, static, params, runs, width, written_out)
     work = ((job, index) for index in range(job.tiles))
     merged = moments.Moments(np.float64(0), np.float64(0), np.float64(0))
@@ -91,15 +98,31 @@ def run_tiles(
         if progress is not None:
             progress(done, runs)
     bad = np.concatenate(non_finite)
+    of_runs = found.kept([np.concatenate(x) for x in zip(*kept, strict=True)])
+    _report_left_out(bad, runs, of_runs)
+    return TilesResult(averaged=found.averaged(merged), kept=of_runs, non_finite=bad)
+
+
+def _report_left_out(bad: np.ndarray, runs: int, kept: Any) -> None:
+    """Warn of runs that are left out, and refuse to go on without any."""
+    if len(bad) == 0:
+        return
+    named = kept if isinstance(kept, dict) else {}  # As those of `simulate` are, by policy.
+    whose = [
+        repr(name)
+        for name, leaves in named.items()
+        if not all(np.all(np.isfinite(leaf[bad])) for leaf in jax.tree.leaves(leaves))
+    ]
+    said = (
+        f"gave numbers that are not finite{' in ' if whose else ''}{', '.join(whose)}; look at the "
+        "parameters, at rewards, and at whether a policy of your own chooses arms that do not exist"
+    )
     if len(bad) == runs:
-        raise InputError(
-            f"all {runs} runs gave numbers that are not finite; look at the parameters, and at "
-            "whether a policy of your own chooses arms that do not exist"
-        )
-    return TilesResult(
-        averaged=found.averaged(merged),
-        kept=found.kept([np.concatenate(x) for x in zip(*kept, strict=True)]),
-        non_finite=bad,
+        raise InputError(f"all {runs} runs {said}")
+    # To whoever called the function that called `run_tiles`.
+    warnings.warn(
+        f"{len(bad)} of {runs} runs are left out, for all that was simulated: they {said}",
+        stacklevel=4,
     )
 
 

@@ -81,11 +81,11 @@ BAD = {
     ),
     "task rank": (
         statistics(task=np.zeros((2, 1), int)),
-        r"log\.task must have shape \[records\] = \(2\)",
+        r"log\.task must have shape \[records\] = \(2,\)",
     ),
     "reward length": (
         statistics(reward=np.ones(3)),
-        r"log\.reward must have shape.*\(2\), was \(3,\)",
+        r"log\.reward must have shape.*\(2,\), was \(3,\)",
     ),
     "tasks zero": (statistics(tasks=0), r"tasks must be a whole number of at least 1, was 0"),
     "tasks not whole": (statistics(tasks=2.5), r"tasks must be a whole number"),

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxbandit.moments import Moments, merge, tile_moments
+from jaxbandit.moments import Moments, in_words, merge, tile_moments
 
 EMPTY = Moments(np.float64(0), np.float64(0), np.float64(0))
 
@@ -72,3 +72,15 @@ def test_fewer_than_two_runs_have_no_variance():
     none = summary(np.array([[1.0], [2.0]]), np.zeros(2, bool))
     assert int(none.count) == 0
     assert np.all(np.isnan(none.var))
+
+
+def curve(*means):
+    mean = np.array(means, float)
+    return Moments(np.float64(4), mean, np.full(mean.shape, 3.0))
+
+
+def test_a_result_says_in_few_words_how_it_ends():
+    said = in_words("Result: 4 runs", 0, {"one": curve(1, 20), "other": curve(3, 4000.25)})
+    assert said == "Result: 4 runs\n  one    20 +- 0.5\n  other  4000 +- 0.5"
+    cells = in_words("Result", 2, {"one": curve([1, 20], [3, 4])})
+    assert cells == "Result (2 runs left out)\n  one  4 to 20 in 2 cells"

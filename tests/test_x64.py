@@ -21,7 +21,10 @@ FILES = {
         "hierarchical/test_belief.py::test_every_round_is_the_posterior_of_all_records",
     ],
     "bounds": ["offpolicy/test_bounds.py", "online/test_bounds.py"],
-    "decisions": ["online/test_decisions.py"],
+    "decisions": [
+        "online/test_decisions.py",
+        "online/test_arguments.py::test_counts_that_only_float64_holds",
+    ],
     "baselines": ["online/test_baselines.py", "online/test_contract.py"],
     "many decisions": ["online/test_decisions.py"],
 }

@@ -21,7 +21,7 @@ from jaxbandit.checks import InputError, check_count
 from jaxbandit.hierarchical.policy import HierarchicalPolicy, usual_policies
 from jaxbandit.hierarchical.program import Order, program
 from jaxbandit.keys import root_key
-from jaxbandit.moments import Moments
+from jaxbandit.moments import Moments, in_words
 from jaxbandit.offpolicy.design import OffPolicyDesign, check_design
 from jaxbandit.online.validation import check_checkpoints
 
@@ -42,6 +42,10 @@ class HierarchicalResult(NamedTuple):
     """Asked for."""
     non_finite: np.ndarray
     """Indices of runs that were left out."""
+
+    def __repr__(self) -> str:
+        title = f"HierarchicalResult: {self.runs} runs, regret after {self.round[-1]} rounds"
+        return in_words(title, len(self.non_finite), self.regret)
 
 
 def simulate_hierarchical(

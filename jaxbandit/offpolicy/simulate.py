@@ -21,7 +21,7 @@ from jaxtyping import Float
 from jaxbandit import linalg, tile_programs, tiles
 from jaxbandit.checks import InputError, check_count
 from jaxbandit.keys import Purpose, purpose_keys, run_key
-from jaxbandit.moments import Moments
+from jaxbandit.moments import Moments, in_words
 from jaxbandit.offpolicy.design import Instance, OffPolicyDesign, check_design, draw_log
 from jaxbandit.offpolicy.model import BanditLog, Gaussian, TaskStatistics
 from jaxbandit.offpolicy.policy import ALGORITHMS, Algorithm
@@ -49,6 +49,10 @@ class OffPolicyResult(NamedTuple):
     """Asked for."""
     non_finite: np.ndarray
     """Indices of runs that were left out."""
+
+    def __repr__(self) -> str:
+        title = f"OffPolicyResult: {self.runs} runs, suboptimality after {self.records[-1]} records"
+        return in_words(title, len(self.non_finite), self.suboptimality)
 
     def paired(self, first: str, second: str) -> Moments:
         """Moments over runs of the suboptimality of `first` less that of `second`.

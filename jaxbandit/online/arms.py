@@ -52,7 +52,7 @@ class Confidence(NamedTuple):
 def confidence(
     preset: Literal["paper", "reference"] = "paper",
     *,
-    sigma: ArrayLike = 0.5,
+    sigma: ArrayLike | None = None,
     delta: ArrayLike | None = None,
     floor: ArrayLike = 0.0,
     ceiling: ArrayLike = 1.0,
@@ -66,18 +66,25 @@ def confidence(
             or "reference", those of the authors' simulator: $r = \sqrt{\log(K/\delta)/n}$ whatever
             sigma, a budget without K, lower bounds of the round before in OtO's budget, and a later
             doubling of its unknown horizon.
-        sigma: rewards are sigma-sub-Gaussian; 1/2 for rewards in [0, 1]. Only for "paper".
+        sigma: rewards are sigma-sub-Gaussian; None for 1/2, which rewards in [0, 1] are. Only for
+            "paper".
         delta: failure probability of one bound; None for $1/T^2$, T the horizon.
         floor: smallest mean possible.
         ceiling: largest mean possible.
         anytime: use $\delta / t^2$ in round t, for an unknown horizon.
 
     Raises:
-        InputError: delta outside (0, 1), sigma not positive, floor not below ceiling, or anytime
-            without delta.
+        InputError: delta outside (0, 1), sigma not positive or given for "reference", floor not
+            below ceiling, or anytime without delta.
     """
     if preset not in ("paper", "reference"):
         raise InputError(f'preset must be "paper" or "reference", was {preset!r}')
+    if sigma is not None and preset == "reference":
+        raise InputError(
+            'sigma has no part in the radius of preset "reference", was '
+            f'{sigma}; leave it out, or use "paper"'
+        )
+    sigma = 0.5 if sigma is None else sigma
     checks.check_positive("sigma", sigma)
     if delta is not None:
         checks.check_probability("delta", delta)
@@ -100,6 +107,19 @@ def confidence(
         lagged=zero if paper else one,
         anytime=() if anytime else None,
     )
+
+
+def or_usual(given: Confidence | None) -> Confidence:
+    """What a function was given as its `confidence`, or the default.
+
+    Raises:
+        InputError: something else.
+    """
+    if given is None:
+        return confidence()
+    made = "made by jaxbandit.confidence, as in confidence(delta=0.05)"
+    checks.check_kind("confidence", given, Confidence, made)
+    return given
 
 
 def squared_width(bounds: Confidence, arms: int, round_number: ArrayLike, horizon: Any) -> Array:

@@ -55,7 +55,7 @@ def event_probability(horizon: ArrayLike, confidence: Confidence | None = None) 
     >>> float(jb.bounds.event_probability(2000, jb.confidence(delta=1e-5))).__round__(4)
     0.96
     """
-    confidence = confidence or arms.confidence()
+    confidence = arms.or_usual(confidence)
     horizon = setting.check_horizon(horizon)
     delta = 1 / horizon**2 if confidence.delta is None else jnp.asarray(confidence.delta, float)
     failure = 2 * horizon * delta if confidence.anytime is None else np.pi**2 / 3 * delta
@@ -301,7 +301,7 @@ def oto_logging_regret(
     Source:
         Sentenac et al. 2025, theorem 4.2, eq. 2.
     """
-    confidence = confidence or arms.confidence()
+    confidence = arms.or_usual(confidence)
     setting.check_oto(count, alpha, None)
     known = setting.make_setting(count, horizon, confidence)
     alpha = jnp.asarray(alpha, known.count.dtype)

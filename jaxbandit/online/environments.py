@@ -61,9 +61,12 @@ def gaussian_arms(mean: ArrayLike, std: ArrayLike) -> Environment:
         std: [] or [arms], at least 0; an arm with 0 always gives its mean.
 
     Raises:
-        InputError: not a vector, not finite, or a std that is negative.
+        InputError: not a vector, not finite, or a std that is negative or of another number of
+            arms.
     """
     mean = _arms("mean", mean)
+    if np.ndim(std) > 0:
+        checks.check_shape("std", std, mean.shape, "[arms]")
     checks.check_not_negative("std", std)
     std = jnp.broadcast_to(jnp.asarray(std, mean.dtype), mean.shape)
     return Environment((mean, std), mean, _gaussian)

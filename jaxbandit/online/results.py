@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from jaxbandit.checks import InputError
-from jaxbandit.moments import Moments
+from jaxbandit.moments import Moments, in_words
 
 
 class PolicyResult(NamedTuple):
@@ -50,7 +50,13 @@ class SimulationResult:
     runs: int
     """Asked for."""
     non_finite: np.ndarray
-    """Indices of runs left out because a number in them was not finite."""
+    """Indices of runs left out, for all policies, because a number in them was not finite."""
+
+    def __repr__(self) -> str:
+        rounds = next(iter(self.policies.values())).round[-1]
+        title = f"SimulationResult: {self.runs} runs, regret after {rounds} rounds"
+        curves = {name: policy.regret for name, policy in self.policies.items()}
+        return in_words(title, len(self.non_finite), curves)
 
     def __getitem__(self, name: str) -> PolicyResult:
         if name not in self.policies:

@@ -43,7 +43,8 @@ def rollout(
 ) -> Trajectory:
     """Play one run: one `lax.scan`, to be jitted, mapped or exported as you like.
 
-    With the key of run r, `jax.random.fold_in(key, r)`, it is run r of `simulate`.
+    With the key of run r, `jax.random.fold_in(key, r)`, it is run r of `simulate`, where that was
+    given the same `offline` for all runs, or none: with `offline_count` each run draws its own.
 
     Args:
         key: PRNG key of the run.
@@ -53,11 +54,16 @@ def rollout(
         horizon: rounds.
 
     Raises:
-        InputError: a horizon below one, offline data that does not fit the environment.
+        InputError: a horizon below one, offline data that does not fit the environment, more
+            samples than are counted exactly, a grid of policies or of environments.
     """
+    elsewhere = "; grids, and functions that draw environments, are for jaxbandit.simulate"
+    checks.check_kind("policy", policy, Policy, "one Policy", elsewhere)
+    checks.check_kind("environment", environment, Environment, "one Environment", elsewhere)
     horizon = check_count("horizon", horizon)
     key = root_key(key)
     count, total = offline_arrays(offline, environment, environment.mean.dtype)
+    check_exact(count, np.asarray(horizon))
     problem = Problem(count, total, jnp.asarray(horizon, count.dtype))
     policy.check(policy.params, problem)
     game = Game(policy, environment, problem, game_keys(key))
@@ -117,11 +123,13 @@ def offline_arrays(
     """Counts and totals as arrays; zeros for None.
 
     Raises:
-        InputError: wrong shapes, negative counts, or totals that no such rewards can have.
+        InputError: not `OfflineArms`, wrong shapes, negative counts, or totals that no such rewards
+            can have.
     """
     arms = environment.mean.shape[-1]
     if offline is None:
         return jnp.zeros(arms, dtype), jnp.zeros(arms, dtype)
+    checks.check_kind("offline", offline, OfflineArms, "jaxbandit.OfflineArms(count, total)")
     for name, value in zip(("offline.count", "offline.total"), offline, strict=True):
         _check_arms(name, value, arms)
         checks.check_finite(name, value)
@@ -137,14 +145,34 @@ def offline_arrays(
 
 
 def check_offline_count(count: ArrayLike, environment: Environment, dtype: Any) -> Array:
-    """Counts as an array.
+    """Counts of rewards to be drawn, as an array.
 
     Raises:
-        InputError: wrong shapes, negative counts.
+        InputError: wrong shapes, counts that are negative or not whole.
     """
     _check_arms("offline_count", count, environment.mean.shape[-1])
-    checks.check_not_negative("offline_count", count)
+    checks.check_whole("offline_count", count, minimum=0)
     return jnp.asarray(count, dtype)
+
+
+def check_exact(count: Array, horizon: np.ndarray) -> None:
+    """Refuse more samples of an arm than floating numbers count one by one.
+
+    Args:
+        count: offline samples, [arms] or [cells, arms].
+        horizon: rounds, [] or [cells].
+
+    Raises:
+        InputError: counts that would stop growing.
+    """
+    most = 2 ** (jnp.finfo(count.dtype).nmant + 1)
+    offline = np.max(np.asarray(count, float), axis=-1) if checks.is_concrete(count) else 0
+    samples = np.max(offline + horizon)
+    if samples > most:
+        raise InputError(
+            f"horizon plus an arm's offline samples must be at most {most}, to which {count.dtype} "
+            f"counts one by one, was {samples:.0f}; set JAX_ENABLE_X64=1, or give fewer"
+        )
 
 
 def _check_arms(name: str, value: Any, arms: int) -> None:

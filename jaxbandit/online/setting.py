@@ -49,7 +49,7 @@ def make_setting(
     if k == 0:
         raise InputError("count must have at least one arm, was empty")
     checks.check_not_negative("count", count)
-    confidence = confidence or arms.confidence()
+    confidence = arms.or_usual(confidence)
     rounds = check_horizon(horizon)
     number = jnp.asarray(count, rounds.dtype)
     square, first, unit, limit = (
@@ -75,12 +75,15 @@ def gaps(known: Setting, mean: ArrayLike) -> Float[Array, " arms"]:
     checks.check_shape("mean", mean, known.count.shape, "[arms]")
     checks.check_finite("mean", mean)
     low, high = known.confidence.floor, known.confidence.ceiling
+    if checks.is_concrete(mean, low, high):
+        # On the host: inside `jax.jit` what is computed from known values is not known.
+        value = np.asarray(mean, known.count.dtype)
+        if not np.all((value >= np.asarray(low)) & (value <= np.asarray(high))):
+            raise InputError(
+                f"mean must lie in the range of the confidence, [{low}, {high}], was {value}; "
+                "give floor= and ceiling= to jaxbandit.confidence"
+            )
     mean = jnp.asarray(mean, known.count.dtype)
-    if checks.is_concrete(mean, low, high) and not np.all((mean >= low) & (mean <= high)):
-        raise InputError(
-            f"mean must lie in the range of the confidence, [{low}, {high}], was "
-            f"{np.asarray(mean)}; give floor= and ceiling= to jaxbandit.confidence"
-        )
     return jnp.max(mean) - mean
 
 

@@ -12,7 +12,7 @@ from jax import Array
 from jax.typing import ArrayLike
 
 from jaxbandit import tiles
-from jaxbandit.checks import InputError
+from jaxbandit.checks import InputError, check_named
 from jaxbandit.keys import root_key
 from jaxbandit.online import program
 from jaxbandit.online.arms import OfflineArms
@@ -20,7 +20,7 @@ from jaxbandit.online.environments import Environment
 from jaxbandit.online.grid import Grid, cell
 from jaxbandit.online.policies.base import Policy, Problem, no_check
 from jaxbandit.online.results import PolicyResult, SimulationResult
-from jaxbandit.online.rollout import check_offline_count, offline_arrays
+from jaxbandit.online.rollout import check_exact, check_offline_count, offline_arrays
 from jaxbandit.online.validation import (
     check_checkpoints,
     check_horizon,
@@ -77,8 +77,9 @@ def simulate(
         progress: called with (runs done, runs).
 
     Raises:
-        InputError: bad counts, checkpoints beyond the horizon, no policies, offline data that does
-            not fit, grids of different lengths; a policy whose state changes shape.
+        InputError: bad counts, more samples than are counted exactly, checkpoints beyond the
+            horizon, no policies, offline data that does not fit, grids of different lengths; a
+            policy whose state changes shape.
 
     >>> import jax
     >>> import jaxbandit as jb
@@ -150,8 +151,7 @@ def prepare(
 ) -> tuple[program.Static, program.Inputs]:
     """What `program.play_runs` takes, from checked arguments of `simulate`."""
     rounds = check_horizon(horizon)
-    if not policies:
-        raise InputError("policies must name at least one policy, was empty")
+    check_named("policies", policies, "policy")
     ends = check_checkpoints(checkpoints, int(np.max(rounds)))
     if offline is not None and offline_count is not None:
         raise InputError("give offline or offline_count, not both")
@@ -177,6 +177,7 @@ def prepare(
         horizon=rounds.ndim == 1,
     )
     cells = _check_cells(policies, environment, count, rounds)
+    check_exact(count, rounds)
     functions = []
     made: dict[bytes, Problem] = {}
     for name, policy in policies.items():

@@ -16,7 +16,7 @@ from jaxbandit.checks import InputError, check_count
 from jaxbandit.datasets.log_file import LogFile
 from jaxbandit.online.arms import OfflineArms
 from jaxbandit.studies import contest, contest_plots
-from jaxbandit.studies.arguments import check_horizon, check_seed
+from jaxbandit.studies.arguments import check_seed
 from jaxbandit.studies.arm_posterior import ArmRecords, arm_posterior, draw_means
 from jaxbandit.studies.figures import FigureResult
 from jaxbandit.studies.files import check_folder
@@ -176,7 +176,7 @@ def summary(
 def _check(question: Question) -> list[int]:
     check_seed("--seed", question.seed)
     for number in question.horizon:
-        check_horizon("--horizon", number)
+        check_count("--horizon", number)
     if not question.horizon:
         raise InputError("--horizon must name at least one number of rounds, was empty")
     check_count("--runs", question.runs, minimum=2)

@@ -224,7 +224,7 @@ def _placed(maker: _Maker, prepare: Callable[[], Any], parts: _Parts) -> Any:
         text = str(error)
         paths = {f"policy {name!r}": f"policies.{name}" for name in parts.policies}
         paths |= {"offline_count": "offline.count", "offline.total": "offline.total"}
-        paths |= {"offline": "offline", "checkpoints": "outputs.checkpoints"}
+        paths |= {"horizon": "horizon", "offline": "offline", "checkpoints": "outputs.checkpoints"}
         path = next((path for start, path in paths.items() if text.startswith(start)), "")
         maker.source.refuse(maker.places.get(path, path), text)
 

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import fields, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from jaxbandit.checks import InputError, check_count
+from jaxbandit.checks import LARGEST, InputError, check_count
 from jaxbandit.studies import components, ranges
-from jaxbandit.studies.arguments import check_horizon, check_seed
+from jaxbandit.studies.arguments import SEEDS
 from jaxbandit.studies.spec import (
     Axis,
     Component,
@@ -62,13 +62,14 @@ def from_table(table: Table, source: Source) -> Study:
     study = Study(
         problem=problem,
         runs=_count(table, "runs", source),
-        seed=_checked(check_seed, "seed", table.get("seed", 0), source),
+        seed=_whole("seed", table.get("seed", 0), "seed", source, 0, SEEDS),
         sweep=axes,
         outputs=_outputs(table, journey, source),
     )
     if study.cells > ranges.MOST:
         source.refuse("sweep", f"a grid may have {ranges.MOST:,} cells, has {study.cells:,}")
-    _checked(check_horizon, "horizon" if journey == "online" else "records", study.longest, source)
+    longest = "horizon" if journey == "online" else "records"
+    _whole(longest, study.longest, longest, source)
     rounds = study.outputs.checkpoints
     if isinstance(rounds, tuple) and rounds[-1] > study.longest:
         source.refuse(
@@ -305,16 +306,11 @@ def _table(table: Table, key: str, source: Source, path: str | None = None) -> T
     return value
 
 
-def _checked(check: Callable[[str, Any], int], key: str, value: Any, source: Source) -> int:
+def _whole(
+    name: str, value: Any, path: str, source: Source, minimum: int = 1, most: int = LARGEST
+) -> int:
     try:
-        return check(key, value)
-    except InputError as error:
-        source.refuse(key, str(error))
-
-
-def _whole(name: str, value: Any, path: str, source: Source, minimum: int = 1) -> int:
-    try:
-        return check_count(name, value, minimum)
+        return check_count(name, value, minimum, most)
     except InputError as error:
         source.refuse(path, str(error))
 

@@ -150,9 +150,14 @@ def test_an_index_that_is_no_number():
         return jnp.where(normal[0] > 2.5, jnp.nan, feature[:, 0]) * jnp.asarray([1.0, 0.5, 0.25])
 
     own = {"own": jb.HierarchicalPolicy((), jb.hierarchical_prior, late)}
-    out = jb.simulate_hierarchical(KEY, DESIGN, rounds=60, runs=100, policies=own)
+    with pytest.warns(UserWarning, match="of 100 runs are left out"):
+        out = jb.simulate_hierarchical(KEY, DESIGN, rounds=60, runs=100, policies=own)
     draw = jax.vmap(lambda run: situations_of(run_key(KEY, run), DESIGN, 60).normal[:, 0])
     bad = np.flatnonzero(np.any(draw(jnp.arange(100)) > 2.5, axis=1))
+    said = (
+        f"HierarchicalResult: 100 runs, regret after 60 rounds ({len(bad)} runs left out)\n  own  "
+    )
+    assert repr(out).startswith(said)
     assert 10 < len(bad) < 90
     np.testing.assert_array_equal(out.non_finite, bad)
 

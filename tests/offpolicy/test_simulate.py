@@ -199,9 +199,10 @@ def test_a_posterior_that_is_not_finite_is_a_run_left_out(part):
         return posterior._replace(**{part: wrong})
 
     runs, design = 40, tiny()
-    out = jb.simulate_offpolicy(
-        KEY, design, runs=runs, records=(20,), algorithms={"broken": broken}
-    )
+    with pytest.warns(UserWarning, match="of 40 runs are left out"):
+        out = jb.simulate_offpolicy(
+            KEY, design, runs=runs, records=(20,), algorithms={"broken": broken}
+        )
     instance = jax.vmap(
         lambda run: design.draw_instance(
             purpose_key(run_key(KEY, run), Purpose.INSTANCE), design
@@ -211,6 +212,8 @@ def test_a_posterior_that_is_not_finite_is_a_run_left_out(part):
     assert 0 < len(bad) < runs
     np.testing.assert_array_equal(out.non_finite, bad)
     assert out.suboptimality["broken"].count == runs - len(bad)
+    said = "OffPolicyResult: 40 runs, suboptimality after 20 records"
+    assert repr(out).startswith(f"{said} ({len(bad)} runs left out)\n  broken  ")
 
 
 def test_tasks_that_do_not_exist_count_for_nothing():

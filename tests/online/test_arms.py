@@ -16,7 +16,7 @@ CASES = [
     (preset, delta, anytime, sigma, floor)
     for preset in ("paper", "reference")
     for delta, anytime in ((None, False), (0.05, False), (0.05, True))
-    for sigma, floor in ((0.5, 0.0), (1.5, -0.25))
+    for sigma, floor in ((None, 0.0), (None if preset == "reference" else 1.5, -0.25))
 ]
 
 

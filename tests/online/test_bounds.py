@@ -272,7 +272,7 @@ BAD = {
     "no arms": (lambda: B.lcb_minimax_regret([], 5), r"count must have at least one arm"),
     "another number of means": (
         lambda: B.ucb_regret([1, 2], [0.5], 5),
-        r"mean must have shape \[arms\] = \(2\), was \(1,\)",
+        r"mean must have shape \[arms\] = \(2,\), was \(1,\)",
     ),
     "mean outside the range": (
         lambda: B.ucb_regret([1, 2], [0.5, 2.0], 5),

@@ -95,6 +95,28 @@ def test_types_are_kept(name):
         assert value.shape == ()
 
 
+@pytest.mark.parametrize("name", POLICIES)
+def test_plain_numbers_are_taken(name):
+    """As by who plays round by round: lists, and whole numbers for reals."""
+    policy, total = POLICIES[name][0], TOTAL[0]
+
+    def play(count, total, horizon, number, reward):
+        problem = jb.Problem(count, total, horizon)
+        policy.check(policy.params, problem)
+        state = policy.init(policy.params, problem)
+        round = jb.Round(number, horizon, KEY)
+        arm = policy.select(policy.params, state, round)
+        return arm, policy.update(policy.params, state, round, int(arm), reward)
+
+    arrays = [jnp.asarray(x, float) for x in (COUNT, total, HORIZON)]
+    expected = play(*arrays, jnp.int32(1), jnp.asarray(1.0))
+    found = play(COUNT.tolist(), total.tolist(), HORIZON, 1, 1)
+    whole = play(*(jnp.asarray(x, int) for x in (COUNT, total, HORIZON)), jnp.int32(1), 1)
+    for mine in (found, whole):
+        assert jax.tree.map(jnp.result_type, mine) == jax.tree.map(jnp.result_type, expected)
+        jax.tree.map(np.testing.assert_array_equal, mine, expected)
+
+
 @pytest.mark.parametrize("name", [name for name in POLICIES if not name.startswith(PLACED)])
 def test_permuted_arms_are_played_permuted(name):
     """Normal rewards, which make no ties."""

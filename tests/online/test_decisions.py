@@ -206,6 +206,18 @@ def test_oto_of_alpha_zero_is_lcb_where_an_arm_has_no_data(setting):
         np.testing.assert_array_equal(oto.arm, lcb.arm)
 
 
+def test_oto_of_alpha_zero_and_a_unified_budget_is_not_lcb_even_there():
+    instance = synthetic(1, RUNS)
+    data = (jb.bernoulli_arms(instance.mean), instance.count, instance.total, HORIZON)
+    lcb = cases.rollouts(jb.lcb(), *data)
+    differ = {
+        budget: np.mean(np.any(cases.rollouts(jb.oto(0.0, budget=budget), *data).arm != lcb.arm, 1))
+        for budget in BUDGETS
+    }
+    assert differ["separate"] == differ["unified-moving"] == 0
+    assert differ["unified"] > 0.9
+
+
 def test_oto_of_alpha_zero_is_not_lcb_where_all_arms_have_data(x64):
     instance = cases.with_data([0.6, 0.5, 0.4], [100, 100, 100], 200, seed=3)
     ours, theirs = both(instance, 1000, Setting(), alpha=0.0)

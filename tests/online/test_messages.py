@@ -98,7 +98,7 @@ BAD = {
     ),
     "data of other arms": (
         rollout(jb.OfflineArms([4, 9], [1, 5])),
-        r"offline\.count must have shape \[arms\] = \(3\), was \(2,\)",
+        r"offline\.count must have shape \[arms\] = \(3,\), was \(2,\)",
     ),
     "total of other arms": (
         rollout(jb.OfflineArms([4, 0, 9], [1, 5])),
@@ -106,15 +106,15 @@ BAD = {
     ),
     "offline_count negative": (
         simulation(offline=None, offline_count=[1, -1, 1]),
-        r"offline_count must not be negative",
+        r"offline_count must be a whole number of at least 0, was \[1",
     ),
     "offline_count NaN": (
         simulation(offline=None, offline_count=[1, np.nan, 1]),
-        r"offline_count must not be negative",
+        r"offline_count must be a whole number of at least 0, was \[1",
     ),
     "offline_count of other arms": (
         simulation(offline=None, offline_count=[1]),
-        r"offline_count must have shape \[arms\] = \(3\)",
+        r"offline_count must have shape \[arms\] = \(3,\)",
     ),
     "mean above one": (
         lambda: jb.bernoulli_arms([0.5, 1.5]),
@@ -216,7 +216,7 @@ BAD = {
     ),
     "bias of other arms": (
         simulation(jb.min_ucb([0.1, 0.1])),
-        r"policy 'mine': bias_bound must have shape \[arms\] = \(3\), was \(2,\)",
+        r"policy 'mine': bias_bound must have shape \[arms\] = \(3,\), was \(2,\)",
     ),
     "successes zero": (
         lambda: jb.thompson_bernoulli(0.0),
@@ -224,7 +224,7 @@ BAD = {
     ),
     "failures of other arms": (
         simulation(jb.thompson_bernoulli(1.0, [1.0, 2.0])),
-        r"policy 'mine': failures must have shape \[arms\] = \(3\), was \(2,\)",
+        r"policy 'mine': failures must have shape \[arms\] = \(3,\), was \(2,\)",
     ),
     "totals that are not successes": (
         simulation(
@@ -245,7 +245,7 @@ BAD = {
     ),
     "prior of other arms": (
         rollout(policy=jb.thompson_gaussian(prior_mean=[0.5])),
-        r"^prior_mean must have shape \[arms\] = \(3\), was \(1,\)",
+        r"^prior_mean must have shape \[arms\] = \(3,\), was \(1,\)",
     ),
     "checkpoints beyond": (
         simulation(checkpoints=[2, 5]),
@@ -312,7 +312,7 @@ BAD = {
         simulation(
             environment=jb.Environment((), jnp.full(3, 0.5), lambda *x: jnp.nan * jnp.zeros(()))
         ),
-        r"all 2 runs gave numbers that are not finite; look at the parameters",
+        r"all 2 runs gave numbers that are not finite in 'mine'; look at the parameters",
     ),
 }
 
@@ -338,4 +338,6 @@ def test_totals_that_rewards_can_have_are_taken():
 
 
 def test_a_result_names_its_policies():
-    assert list(simulation()()) == ["mine"]
+    out = simulation()()
+    assert list(out) == ["mine"]
+    assert repr(out).startswith("SimulationResult: 2 runs, regret after 4 rounds\n  mine  ")

@@ -292,7 +292,7 @@ def test_other_numbers_do_not_compile_again():
     size = tile_programs.compiled(jax.local_devices()[0].platform, False)._cache_size
     play(3, {"oto": jb.oto(alpha=0.1)})
     before = size()
-    other = jb.confidence("reference", sigma=2.0, floor=-1.0, ceiling=3.0)
+    other = jb.confidence("reference", floor=-1.0, ceiling=3.0)
     play(3, {"oto": jb.oto(alpha=0.2)})
     play(4, {"oto": jb.oto(0.3, other)}, offline_count=COUNT + 1)
     assert size() == before

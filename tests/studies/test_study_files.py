@@ -119,7 +119,7 @@ MISTAKES = [
     ),
     (STUDY, "runs = 2100", "run = 2", "line 3: no option 'run'; did you mean 'runs'"),
     (STUDY, "seed = 3", "seed = -1", "line 4: seed must be a whole number of at least 0"),
-    (STUDY, "seed = 3", "seed = 4294967296", "line 4: seed must be below"),
+    (STUDY, "seed = 3", "seed = 4294967296", "line 4: seed must be at most 4294967295"),
     (STUDY, "horizon = 12", "horizon = 100_000_000_000", "line 5: horizon must be at most"),
     (STUDY, "horizon = 12", "horizon = 0", "line 5: horizon must be a whole number of at least 1"),
     (
@@ -220,7 +220,13 @@ MISTAKES = [
         STUDY,
         "[9, 0, 0]]",
         "[-9, 0, 0]]",
-        "line 31: offline.count must not be negative|offline_count",
+        "line 31: offline_count must be a whole number of at least 0, was",
+    ),
+    (
+        STUDY,
+        "[9, 0, 0]]",
+        "[9.5, 0, 0]]",
+        "line 31: offline_count must be a whole number of at least 0, was",
     ),
     (STUDY, "[9, 0, 0]]", "[9, 0]]", "line 31: "),
     (

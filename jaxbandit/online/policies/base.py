@@ -70,6 +70,14 @@ class Policy(NamedTuple):
     `InputError` for params that do not suit the problem."""
 
 
+def as_floating(problem: Problem) -> Problem:
+    """The problem as floating arrays, whatever lists or whole numbers a caller has it in."""
+    arrays = [jnp.asarray(value) for value in problem]
+    # Sums of rewards would be cut to whole numbers in an array of such.
+    dtype = jnp.result_type(float, *arrays)
+    return Problem(*(array.astype(dtype) for array in arrays))
+
+
 def per_arm(name: str, value: ArrayLike, problem: Problem) -> Float[Array, " arms"]:
     """A parameter of each arm, given as one number or as [arms]."""
     shape = problem.count.shape

@@ -25,7 +25,7 @@ from jaxbandit.online import arms, optimism
 from jaxbandit.online.arms import Confidence, lower_bounds, squared_width
 from jaxbandit.online.indexing import put, take
 from jaxbandit.online.optimism import Upper
-from jaxbandit.online.policies.base import Policy, Problem, Round, need_data
+from jaxbandit.online.policies.base import Policy, Problem, Round, as_floating, need_data
 
 
 class ConservativeParams(NamedTuple):
@@ -91,7 +91,7 @@ def conservative_ucb(alpha: ArrayLike = 0.1, confidence: Confidence | None = Non
         for an unknown baseline.
     """
     checks.check_not_negative("alpha", alpha)
-    params = ConservativeParams(jnp.asarray(alpha, float), confidence or arms.confidence())
+    params = ConservativeParams(jnp.asarray(alpha, float), arms.or_usual(confidence))
     return Policy(params, _init, _select, _update, _info, _check)
 
 
@@ -100,6 +100,7 @@ def _check(params: ConservativeParams, problem: Problem) -> None:
 
 
 def _init(params: ConservativeParams, problem: Problem) -> ConservativeState:
+    problem = as_floating(problem)
     bounds, count = params.confidence, problem.count
     width = squared_width(bounds, len(count), 1, problem.horizon)
     low = lower_bounds(bounds, count, problem.total, width)

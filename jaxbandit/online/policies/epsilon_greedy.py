@@ -13,7 +13,7 @@ from jaxbandit import checks, draws
 from jaxbandit.checks import InputError
 from jaxbandit.online import leader
 from jaxbandit.online.leader import Leader
-from jaxbandit.online.policies.base import Policy, Problem, Round
+from jaxbandit.online.policies.base import Policy, Problem, Round, as_floating
 
 
 class EpsilonGreedyParams(NamedTuple):
@@ -51,12 +51,13 @@ def epsilon_greedy(epsilon: ArrayLike = 0.1, decay: ArrayLike = 0.0) -> Policy:
 
 
 def _init(params: EpsilonGreedyParams, problem: Problem) -> Leader:
+    problem = as_floating(problem)
     return leader.start(problem, leader.sample_mean)
 
 
 def _select(params: EpsilonGreedyParams, state: Leader, round: Round) -> Array:
     coin, die = draws.bits(round.key, (2,))
-    chance = params.epsilon * round.number.astype(params.decay.dtype) ** -params.decay
+    chance = params.epsilon * jnp.asarray(round.number, params.decay.dtype) ** -params.decay
     explore = draws.to_uniform(coin) < chance
     return jnp.where(explore, draws.to_index(die, len(state.count)), state.arm)
 

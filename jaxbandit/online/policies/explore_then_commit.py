@@ -11,7 +11,7 @@ from jax.typing import ArrayLike
 from jaxbandit import checks
 from jaxbandit.online import leader
 from jaxbandit.online.leader import Leader
-from jaxbandit.online.policies.base import Policy, Problem, Round
+from jaxbandit.online.policies.base import Policy, Problem, Round, as_floating
 
 
 class ExploreThenCommitParams(NamedTuple):
@@ -48,6 +48,7 @@ def explore_then_commit(rounds_per_arm: ArrayLike) -> Policy:
 
 
 def _init(params: ExploreThenCommitParams, problem: Problem) -> ExploreThenCommitState:
+    problem = as_floating(problem)
     return ExploreThenCommitState(leader.start(problem, leader.sample_mean), jnp.int32(0))
 
 

@@ -25,7 +25,7 @@ from jaxbandit.online import arms, optimism
 from jaxbandit.online.arms import Confidence
 from jaxbandit.online.indexing import put, take
 from jaxbandit.online.optimism import Upper
-from jaxbandit.online.policies.base import Policy, Problem, Round, no_info, per_arm
+from jaxbandit.online.policies.base import Policy, Problem, Round, as_floating, no_info, per_arm
 
 
 class MinUCBParams(NamedTuple):
@@ -70,15 +70,16 @@ def min_ucb(bias_bound: ArrayLike, confidence: Confidence | None = None) -> Poli
     """
     if checks.is_concrete(bias_bound) and not np.all(np.asarray(bias_bound) >= 0):
         raise InputError(f"bias_bound must be at least 0, or infinite, was {bias_bound}")
-    params = MinUCBParams(jnp.asarray(bias_bound, float), confidence or arms.confidence())
+    params = MinUCBParams(jnp.asarray(bias_bound, float), arms.or_usual(confidence))
     return Policy(params, _init, _select, _update, no_info, _check)
 
 
 def _check(params: MinUCBParams, problem: Problem) -> None:
-    per_arm("bias_bound", params.bias_bound, problem)
+    per_arm("bias_bound", params.bias_bound, as_floating(problem))
 
 
 def _init(params: MinUCBParams, problem: Problem) -> MinUCBState:
+    problem = as_floating(problem)
     bias = per_arm("bias_bound", params.bias_bound, problem)
     # An infinite bound on no samples is no amount at all.
     raised = problem.total + jnp.where(problem.count > 0, problem.count * bias, 0)

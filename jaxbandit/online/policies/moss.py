@@ -11,7 +11,7 @@ from jax.typing import ArrayLike
 from jaxbandit import checks
 from jaxbandit.online import leader
 from jaxbandit.online.leader import Index, Leader
-from jaxbandit.online.policies.base import Policy, Problem, Round
+from jaxbandit.online.policies.base import Policy, Problem, Round, as_floating
 
 
 class MOSSParams(NamedTuple):
@@ -42,6 +42,7 @@ def moss(sigma: ArrayLike = 0.5) -> Policy:
 
 
 def _init(params: MOSSParams, problem: Problem) -> Leader:
+    problem = as_floating(problem)
     return leader.start(problem, _index(params, problem.horizon, len(problem.count)))
 
 

@@ -33,7 +33,7 @@ from jaxbandit.online.arms import (
     squared_width,
 )
 from jaxbandit.online.indexing import put, take
-from jaxbandit.online.policies.base import Policy, Problem, Round, need_data
+from jaxbandit.online.policies.base import Policy, Problem, Round, as_floating, need_data
 from jaxbandit.online.reductions import first_argmax
 
 Budget = Literal["separate", "unified", "unified-moving"]
@@ -112,7 +112,9 @@ def oto(
     arm as such; `budget`, B of the round to come.
 
     At alpha = 0 OtO is LCB only while the UCB arm's lower bound never exceeds the best offline one
-    (for example while some arm has no data); remark 4.4 of the paper claims it always.
+    (for example while some arm has no data); remark 4.4 of the paper claims it always. With the
+    budget "unified" it is not LCB even then: LCB's plays count in the sum too, which grows as soon
+    as the bound of the arm that LCB plays has risen.
 
     Args:
         alpha: size of the exploration budget, at least 0; large is UCB.
@@ -129,7 +131,7 @@ def oto(
     checks.check_not_negative("alpha", alpha)
     if budget not in _FUNCTIONS:
         raise InputError(f"budget must be one of {', '.join(_FUNCTIONS)}, was {budget!r}")
-    params = OtOParams(jnp.asarray(alpha, float), confidence or arms.confidence())
+    params = OtOParams(jnp.asarray(alpha, float), arms.or_usual(confidence))
     return Policy(params, *_FUNCTIONS[budget], _check)
 
 
@@ -138,6 +140,7 @@ def _check(params: OtOParams, problem: Problem) -> None:
 
 
 def _init(budget: Budget, params: OtOParams, problem: Problem) -> OtOState:
+    problem = as_floating(problem)
     bounds = params.confidence
     width = squared_width(bounds, len(problem.count), 1, problem.horizon)
     low = lower_bounds(bounds, problem.count, problem.total, width)
@@ -169,7 +172,7 @@ def _update(
     budget: Budget, params: OtOParams, state: OtOState, round: Round, arm: Array, reward: Array
 ) -> OtOState:
     bounds, account, last = params.confidence, state.account, state.decision
-    following = (round.number + 1).astype(state.low.dtype)
+    following = jnp.asarray(round.number + 1, state.low.dtype)
     optimist = last.optimist.astype(state.low.dtype)
     counted = optimist if budget == "separate" else 1
 

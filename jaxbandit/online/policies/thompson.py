@@ -21,7 +21,7 @@ from jaxbandit import checks, draws
 from jaxbandit.checks import InputError
 from jaxbandit.mapped import fence, runs_last
 from jaxbandit.online.indexing import put, take
-from jaxbandit.online.policies.base import Policy, Problem, Round, no_info, per_arm
+from jaxbandit.online.policies.base import Policy, Problem, Round, as_floating, no_info, per_arm
 from jaxbandit.online.reductions import first_argmax
 
 
@@ -109,8 +109,11 @@ def thompson_gaussian(
 
 
 def _check_successes(params: BernoulliParams, problem: Problem) -> None:
-    count, total = problem.count, problem.total
-    if checks.is_concrete(count, total) and not np.all((total >= 0) & (total <= count)):
+    if not checks.is_concrete(problem.count, problem.total):
+        return
+    # On the host: inside `jax.jit` what is computed from known values is not known.
+    count, total = np.asarray(problem.count), np.asarray(problem.total)
+    if not np.all((total >= 0) & (total <= count)):
         raise InputError(
             "thompson_bernoulli is for rewards in [0, 1], but offline.total is not between 0 "
             "and offline.count; rescale the rewards, or use thompson_gaussian"
@@ -118,6 +121,7 @@ def _check_successes(params: BernoulliParams, problem: Problem) -> None:
 
 
 def _bernoulli_init(params: BernoulliParams, problem: Problem) -> BernoulliSamples:
+    problem = as_floating(problem)
     count, total = problem.count, problem.total
     return BernoulliSamples(
         per_arm("successes", params.successes, problem) + total,
@@ -151,6 +155,7 @@ def _bernoulli_update(
 
 
 def _gaussian_init(params: GaussianParams, problem: Problem) -> GaussianSamples:
+    problem = as_floating(problem)
     mean = per_arm("prior_mean", params.prior_mean, problem)
     std = per_arm("prior_std", params.prior_std, problem)
     count = (params.noise_std / std) ** 2

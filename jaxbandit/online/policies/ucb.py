@@ -9,7 +9,7 @@ from jax import Array
 from jaxbandit.online import arms, optimism
 from jaxbandit.online.arms import Confidence
 from jaxbandit.online.indexing import put, take
-from jaxbandit.online.policies.base import Policy, Problem, Round
+from jaxbandit.online.policies.base import Policy, Problem, Round, as_floating
 
 
 class UCBState(NamedTuple):
@@ -31,10 +31,11 @@ def ucb(confidence: Confidence | None = None) -> Policy:
     Source:
         Auer, Cesa-Bianchi and Fischer 2002; Sentenac et al. 2025, section 3.
     """
-    return Policy(confidence or arms.confidence(), _init, _select, _update)
+    return Policy(arms.or_usual(confidence), _init, _select, _update)
 
 
 def _init(bounds: Confidence, problem: Problem) -> UCBState:
+    problem = as_floating(problem)
     upper, arm = optimism.start(bounds, problem.horizon, (problem.count, problem.total))
     return UCBState(problem.count, problem.total, upper, arm)
 

@@ -22,7 +22,6 @@ from jaxbandit.online.results import SimulationResult
 from jaxbandit.online.setting import check_some
 from jaxbandit.online.simulate import simulate
 from jaxbandit.studies import findings
-from jaxbandit.studies.arguments import check_horizon
 from jaxbandit.studies.bounds import measures, plots
 from jaxbandit.studies.bounds.families import Played, play_family
 from jaxbandit.studies.bounds.options import Oto
@@ -89,7 +88,7 @@ def _check(options: Oto) -> None:
     for name in ("counts", "alphas"):
         check_not_negative(name, np.array(getattr(options, name)))
     for horizon in options.horizons:
-        check_horizon("horizons", horizon)
+        check_count("horizons", horizon)
     for multiple in options.multiples:
         check_count("multiples", multiple)
     for delta in options.delta:
