@@ -138,7 +138,7 @@ def check_covariance(name: str, value: Any, *, singular: bool) -> None:
         return
     check_finite(name, value)
     cov = np.asarray(value, np.float64)
-    tolerance = len(cov) * max(np.finfo(np.asarray(value).dtype).eps, 1e-12)
+    tolerance = len(cov) * max(float(jnp.finfo(jnp.result_type(value, float)).eps), 1e-12)
     scale = np.sqrt(np.abs(np.diagonal(cov)))
     if np.any(
         np.abs(cov - cov.T) > 4 * tolerance * np.outer(scale, scale) + 4 * tolerance * np.abs(cov)

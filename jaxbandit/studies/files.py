@@ -43,6 +43,17 @@ def check_place(path: Path) -> None:
         raise InputError(f"{path} is a folder; name a file")
 
 
+def check_not_input(path: Path, *inputs: Path) -> None:
+    """Refuse to write over what is read.
+
+    Raises:
+        InputError: the path is one of the inputs.
+    """
+    for given in inputs:
+        if path.exists() and given.exists() and path.samefile(given):
+            raise InputError(f"--out would write over {given}, which is read; name another file")
+
+
 @contextmanager
 def whole(path: Path) -> Generator[Path]:
     """A path to write to; `path` then appears whole, or not at all.

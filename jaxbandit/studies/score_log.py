@@ -17,9 +17,11 @@ from jaxbandit.datasets.log_file import Batch, LogFile
 from jaxbandit.offpolicy.evaluation import predict
 from jaxbandit.offpolicy.model import BanditLog, Gaussian
 from jaxbandit.offpolicy.posterior import new_task_posterior, task_posteriors
-from jaxbandit.studies.files import check_place, whole
+from jaxbandit.studies.files import check_not_input, check_place, whole
 from jaxbandit.studies.fit_log import features, number_tasks
 from jaxbandit.studies.log_model import LogModel, load_model
+
+_WRITTEN = ("record", "mean", "std", "lower", "known", "chosen")
 
 
 def score_candidates(
@@ -56,6 +58,7 @@ def score_candidates(
     if out.suffix not in (".csv", ".parquet"):
         raise InputError(f"out must end in .csv or .parquet, was {out}")
     check_place(out)
+    check_not_input(out, model, candidates)
     started = time.monotonic()
     learned, file = load_model(model), LogFile(candidates)
     columns = learned.columns
@@ -64,6 +67,9 @@ def score_candidates(
     file.require("the model's features", columns.features)
     file.require("the model's one-hot", [columns.one_hot] if columns.one_hot else [])
     file.require("context", [context] if context else [])
+    taken = [name for name in names if name in _WRITTEN]
+    if taken:
+        raise InputError(f"column {taken[0]!r} is one that scores are written to; rename it first")
     dropped = 0
     parts = []
     with jax.enable_x64(True):

@@ -119,6 +119,17 @@ def test_pairwise_gamma_compares_every_pair():
 # Widths.
 
 
+@pytest.mark.parametrize(("features", "delta"), [(1, 0.5), (3, 0.05), (10, 1e-4)])
+def test_the_slope_of_exact_alpha(features, delta):
+    alpha = distributions.chi2.isf(delta, features) ** 0.5
+    # alpha^2 is the quantile, whose slope is one over the density.
+    expected = -1 / (2 * alpha * distributions.chi2.pdf(alpha**2, features))
+    for slope in (jax.grad, jax.jacfwd):
+        np.testing.assert_allclose(
+            slope(lambda x: B.exact_alpha(features, x))(delta), expected, rtol=2e-4
+        )
+
+
 @pytest.mark.parametrize("features", [1, 4, 10])
 @pytest.mark.parametrize("delta", [1e-8, 0.01, 0.3, 0.9])
 def test_exact_alpha_is_the_quantile(features, delta):

@@ -379,3 +379,9 @@ def test_many_well_known_tasks_give_the_hyper_parameter():
     hyper = jb.hyper_posterior(model, stats)
     np.testing.assert_allclose(hyper.mean, theta.mean(axis=0), rtol=1e-4)
     np.testing.assert_allclose(hyper.cov, np.eye(2) / m, rtol=1e-3, atol=1e-8)
+
+
+def test_a_model_of_whole_numbers():
+    model = jb.HierarchicalGaussian([0, 0], np.eye(2, dtype=int), np.eye(2, dtype=int), 1)
+    stats = jb.task_statistics(jb.BanditLog([0], [[1, 0]], [3]), tasks=2)
+    np.testing.assert_allclose(jb.hyper_posterior(model, stats).mean, [1, 0], atol=1e-6)

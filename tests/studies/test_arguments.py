@@ -21,7 +21,10 @@ REFUSED = {
         "--seed must be a whole number of at least 0, was -1",
     ),
     "fit, seed": ((*FIT, "m", "--seed", -1), "--seed must be a whole number of at least 0"),
-    "large seed": (("reproduce", "oto-tables", "--seed", 2**32), "--seed must be below 2**32"),
+    "large seed": (
+        ("reproduce", "oto-tables", "--seed", 2**32),
+        "--seed must be at most 4294967295",
+    ),
     "advise, horizon": ((*ADVISE, 10**11), "--horizon must be at most 2147483646"),
     "bounds, horizon": (
         ("bounds", "oto", "--horizons", 10**11),

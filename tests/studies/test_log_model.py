@@ -244,6 +244,30 @@ def test_logs_and_options_that_are_refused(tmp_path, fitted):
     )
 
 
+def test_nothing_is_written_over_what_is_read(tmp_path, fitted):
+    quiet = Console(quiet=True)
+    log = tmp_path / "log.csv"
+    log_table().with_columns(mean=pl.lit("a"), record=pl.lit("b")).write_csv(log)
+    kept = log.read_bytes()
+
+    def score(out, **changes):
+        options = {"context": None, "alpha": 0.1, "drop_missing": False, "console": quiet}
+        return lambda: score_candidates(fitted, log, out, **options | changes)
+
+    over = "--out would write over .*log.csv, which is read; name another file"
+    assert_refused(score(log), over)
+    assert_refused(lambda: update_model(fitted, log, log, drop_missing=False, console=quiet), over)
+    other = tmp_path / "scores.csv"
+    assert_refused(score(other, context="mean"), "column 'mean' is one that scores are written to")
+    assert_refused(score(other, context="record"), "column 'record' is one that scores are")
+    assert log.read_bytes() == kept
+    columns = LogColumns("user", ("f1",), "r")
+    options = {"covariance": "diagonal", "hyper": "diffuse", "held_out": 0.0, "restarts": 0}
+    options |= {"seed": 0, "drop_missing": False, "console": quiet}
+    assert_refused(lambda: fit_log(log, columns, log, **options), over)
+    assert log.read_bytes() == kept
+
+
 def test_the_command_line(jaxbandit, tmp_path):
     log, model, scores = tmp_path / "log.parquet", tmp_path / "m.npz", tmp_path / "scores.parquet"
     log_table().write_parquet(log)
