@@ -245,7 +245,7 @@ BAD = {
     ),
     "gamma of other tasks": (
         lambda: B.hieropo_sparse_bound(MODEL, COUNT, np.ones(2), 1.0),
-        r"gamma must have shape \[\] or \[tasks\] = \(3\)",
+        r"gamma must have shape \[\] or \[tasks\] = \(3,\)",
     ),
     "alpha negative": (
         lambda: B.flatopo_bound(MODEL, COUNT, 1.0, -1.0),

@@ -365,7 +365,7 @@ ONES = jnp.ones((3, 2))
         (jnp.ones((0, 2)), None, r"particles must not be empty, has shape \(0, 2\)"),
         (jnp.ones((3, 0)), None, r"particles must not be empty"),
         (ONES.at[1, 0].set(jnp.nan), None, r"particles must be finite, was nan at index \(1, 0\)"),
-        (ONES, jnp.zeros(4), r"log_weights must have shape \[particles\] = \(3\), was \(4,\)"),
+        (ONES, jnp.zeros(4), r"log_weights must have shape \[particles\] = \(3,\), was \(4,\)"),
         (ONES, jnp.zeros((3, 1)), r"log_weights must have shape"),
         (ONES, [0.0, jnp.nan, 0.0], r"log_weights must be below inf, was nan at index 1"),
         (ONES, [0.0, 0.0, jnp.inf], r"log_weights must be below inf, was inf at index 2"),

@@ -261,7 +261,7 @@ BAD = {
     ),
     "pulls of other arms": (
         lambda: hard.confusable_pair([1, 2], 50, pulls=[1.0]),
-        r"pulls must have shape \[arms\] = \(2\), was \(1,\)",
+        r"pulls must have shape \[arms\] = \(2,\), was \(1,\)",
     ),
     "negative pulls": (
         lambda: hard.confusable_pair([1, 2], 50, pulls=[1.0, -1.0]),
