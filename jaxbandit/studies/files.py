@@ -31,24 +31,16 @@ def check_folder(name: str, folder: Path) -> None:
             raise InputError(f"{name} must be a folder, but {path} is a file; name another")
 
 
-def check_place(path: Path) -> None:
-    """Refuse to write a file where there is no folder for it.
+def check_place(path: Path, *inputs: Path) -> None:
+    """Refuse to write a file where there is no folder for it, or over what is read.
 
     Raises:
-        InputError: there is none, or a folder has the file's name.
+        InputError: there is no folder, a folder has the file's name, or it is one of the inputs.
     """
     if not path.parent.is_dir():
         raise InputError(f"{path}: there is no folder {path.parent}; make it, or name another file")
     if path.is_dir():
         raise InputError(f"{path} is a folder; name a file")
-
-
-def check_not_input(path: Path, *inputs: Path) -> None:
-    """Refuse to write over what is read.
-
-    Raises:
-        InputError: the path is one of the inputs.
-    """
     for given in inputs:
         if path.exists() and given.exists() and path.samefile(given):
             raise InputError(f"--out would write over {given}, which is read; name another file")

@@ -22,7 +22,7 @@ from jaxbandit.offpolicy.model import BanditLog, Gaussian, HierarchicalGaussian,
 from jaxbandit.offpolicy.posterior import new_task_posterior, task_posteriors
 from jaxbandit.offpolicy.statistics import empty_statistics, task_statistics
 from jaxbandit.studies.arguments import check_seed
-from jaxbandit.studies.files import check_not_input, check_place
+from jaxbandit.studies.files import check_place
 from jaxbandit.studies.log_model import LogColumns, LogModel, load_model, save_model
 
 LEVELS = (0.5, 0.9)
@@ -73,8 +73,7 @@ def fit_log(
     if not 0 <= held_out < 1:
         raise InputError(f"held_out must lie in [0, 1), was {held_out}")
     check_seed("--seed", seed)
-    check_place(out)
-    check_not_input(out, log)
+    check_place(out, log)
     started = time.monotonic()
     file = LogFile(log, "encode it as numbers, or name a column of actions in --one-hot")
     columns = _check_columns(file, columns)
@@ -113,8 +112,7 @@ def update_model(
         InputError: the model, the file or its records cannot be used.
         OSError: a file cannot be read or written.
     """
-    check_place(out)
-    check_not_input(out, log)
+    check_place(out, log)
     learned = load_model(model)
     file = LogFile(log)
     _require(file, learned.columns)

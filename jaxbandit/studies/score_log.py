@@ -17,7 +17,7 @@ from jaxbandit.datasets.log_file import Batch, LogFile
 from jaxbandit.offpolicy.evaluation import predict
 from jaxbandit.offpolicy.model import BanditLog, Gaussian
 from jaxbandit.offpolicy.posterior import new_task_posterior, task_posteriors
-from jaxbandit.studies.files import check_not_input, check_place, whole
+from jaxbandit.studies.files import check_place, whole
 from jaxbandit.studies.fit_log import features, number_tasks
 from jaxbandit.studies.log_model import LogModel, load_model
 
@@ -57,8 +57,7 @@ def score_candidates(
     checks.check_not_negative("alpha", alpha)
     if out.suffix not in (".csv", ".parquet"):
         raise InputError(f"out must end in .csv or .parquet, was {out}")
-    check_place(out)
-    check_not_input(out, model, candidates)
+    check_place(out, model, candidates)
     started = time.monotonic()
     learned, file = load_model(model), LogFile(candidates)
     columns = learned.columns
