@@ -146,3 +146,18 @@ def test_known_values_are_checked_inside_jit():
         play(KEY)
     mean, count = jnp.array([0.25, 0.5, 0.75]), known[0]
     assert jax.jit(lambda: jb.bounds.ucb_regret(count, mean, 9))() > 0
+
+
+def test_runs_that_are_left_out_are_said_and_whose_they_are():
+    """Normal rewards leave [0, 1], and then a beta posterior."""
+    policies = {"beta": jb.thompson_bernoulli(), "normal": jb.thompson_gaussian()}
+    arms = jb.gaussian_arms([0.5, 0.6], 0.5)
+    said = r"of 64 runs are left out, for all that was simulated: they .* in 'beta'; look at"
+    with pytest.warns(UserWarning, match=said) as caught:
+        out = jb.simulate(KEY, policies, arms, horizon=15, runs=64)
+    bad = len(out.non_finite)
+    assert 0 < bad < 64
+    assert [str(one.message).split()[0] for one in caught] == [str(bad)]
+    assert caught[0].filename == __file__
+    assert out["normal"].regret.mean.shape == (15,)
+    assert np.all(np.isfinite(out["normal"].final_reward))
