@@ -20,15 +20,15 @@ from jaxtyping import Float
 from jaxbandit import linalg, spd
 from jaxbandit.hierarchical.components import combine, inner, product
 from jaxbandit.mapped import fence
-from jaxbandit.offpolicy.model import Gaussian, HierarchicalGaussian, TaskStatistics
+from jaxbandit.offpolicy.model import HierarchicalGaussian, TaskStatistics
 from jaxbandit.offpolicy.posterior import hyper_posterior
 
 
 class Shared(NamedTuple):
     """What a policy believes that all tasks share."""
 
-    hyper: Gaussian
-    """Of the hyper-parameter: mean [features, *runs], cov [features, features, *runs]."""
+    hyper_mean: Float[Array, "features *runs"]
+    hyper_cov: Float[Array, "features features *runs"]
     task_precision: Float[Array, "features features *runs"]
     r"""$\Sigma_0^{-1}$."""
     noise_variance: Float[Array, "*runs"]
@@ -57,8 +57,10 @@ def oracle_model(
     return model._replace(hyper_mean=hyper_parameter, hyper_cov=none)
 
 
-def believe(model: HierarchicalGaussian, stats: TaskStatistics) -> tuple[Shared, Own]:
-    """The belief after a log, of one run; that of tasks has an axis [tasks] in front.
+def believe(
+    model: HierarchicalGaussian, stats: TaskStatistics
+) -> tuple[Shared, Float[Array, "tasks features"], Float[Array, "tasks features features"]]:
+    """The belief after a log, of one run; each task's own has an offset and a covariance.
 
     Args:
         model: hyper_cov of any rank; zero where the hyper-parameter is known.
@@ -68,17 +70,19 @@ def believe(model: HierarchicalGaussian, stats: TaskStatistics) -> tuple[Shared,
     variance = jnp.asarray(model.noise_std) ** 2
     cov, _ = spd.inverse(precision + stats.gram / variance)
     offset = linalg.einsum("tij,tj->ti", cov, stats.moment / variance)
-    return Shared(hyper_posterior(model, stats), precision, variance), Own(offset, cov)
+    return Shared(*hyper_posterior(model, stats), precision, variance), offset, cov
 
 
-def task_posterior(number: Array, shared: Shared, own: Own) -> Gaussian:
-    """The posterior of a task, in round `number`."""
+def task_posterior(
+    number: Array, shared: Shared, own: Own
+) -> tuple[Float[Array, "features *runs"], Float[Array, "features features *runs"]]:
+    """Mean and covariance of a task, in round `number`."""
     # What is used more than once is fenced, or it would be computed as often.
     share = fence(number, product(own.cov, shared.task_precision))
     across = jnp.swapaxes(share, 0, 1)
-    spread = fence(number, product(share, shared.hyper.cov))
-    mean = own.offset + combine(across, shared.hyper.mean)
-    return fence(number, Gaussian(mean, own.cov + product(spread, across)))
+    spread = fence(number, product(share, shared.hyper_cov))
+    mean = own.offset + combine(across, shared.hyper_mean)
+    return fence(number, (mean, own.cov + product(spread, across)))
 
 
 def learn(
@@ -90,13 +94,14 @@ def learn(
     left = reward - inner(feature, own.offset)
     # y - phi' b = h' mu + N(0, v)
     slope = combine(shared.task_precision, spread)
-    gain = combine(shared.hyper.cov, slope)
+    gain = combine(shared.hyper_cov, slope)
     shrunk = 1 / (1 / precision + inner(slope, gain))
-    missed = left - inner(slope, shared.hyper.mean)
+    missed = left - inner(slope, shared.hyper_mean)
     spread, gain, precision, shrunk = fence(number, (spread, gain, precision, shrunk))
     left, missed = fence(number, (left * precision, missed * shrunk))
-    hyper = Gaussian(
-        shared.hyper.mean + gain * missed, shared.hyper.cov - gain[:, None] * gain * shrunk
+    shared = shared._replace(
+        hyper_mean=shared.hyper_mean + gain * missed,
+        hyper_cov=shared.hyper_cov - gain[:, None] * gain * shrunk,
     )
     own = Own(own.offset + spread * left, own.cov - spread[:, None] * spread * precision)
-    return shared._replace(hyper=hyper), own
+    return shared, own

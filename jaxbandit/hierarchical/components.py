@@ -13,8 +13,8 @@ from jax import Array
 from jaxtyping import Float
 
 
-def inner(first: Float[Array, "d *runs"], second: Float[Array, "d *runs"]) -> Float[Array, "*runs"]:
-    """`x' y`."""
+def inner(first: Float[Array, "d ..."], second: Float[Array, "d ..."]) -> Float[Array, "..."]:
+    """`x' y`; what comes after the components broadcasts."""
     return _sum(first[k] * second[k] for k in range(len(first)))
 
 
@@ -33,9 +33,9 @@ def product(
 
 
 def quadratic_form(
-    matrix: Float[Array, "d d *runs"], vector: Float[Array, "d *runs"]
-) -> Float[Array, "*runs"]:
-    """`x' A x` for symmetric A."""
+    matrix: Float[Array, "d d ..."], vector: Float[Array, "d ..."]
+) -> Float[Array, "..."]:
+    """`x' A x` for symmetric A; what comes after the components broadcasts."""
     doubled = 2 * matrix
 
     def row(i: int) -> Array:

@@ -20,6 +20,7 @@ from jaxbandit.hierarchical.belief import Own, Shared, learn, task_posterior
 from jaxbandit.hierarchical.policy import HierarchicalPolicy
 from jaxbandit.kernel import one_kernel
 from jaxbandit.mapped import fence
+from jaxbandit.offpolicy.model import Gaussian
 from jaxbandit.online.reductions import first_argmax
 from jaxbandit.products import written_out
 
@@ -49,19 +50,20 @@ class Belief(NamedTuple):
     """A task's own offset and covariance."""
 
 
-def tile_belief(shared: Shared, own: Own) -> Belief:
-    """From beliefs of runs, all with runs in front."""
-    runs, tasks, d = own.offset.shape
-    return Belief(
-        jax.tree.map(lambda x: jnp.moveaxis(x, 0, -1), shared),
-        jnp.concatenate([own.offset, own.cov.reshape(runs, tasks, d * d)], axis=-1),
-    )
+def tile_belief(
+    shared: Shared,
+    offset: Float[Array, "runs tasks features"],
+    cov: Float[Array, "runs tasks features features"],
+) -> Belief:
+    """From what is shared, runs last, and what is believed of each task alone."""
+    rows = cov.reshape(*offset.shape[:2], -1)
+    return Belief(shared, jnp.concatenate([offset, rows], axis=-1))
 
 
 def play_rounds(
     policy: HierarchicalPolicy,
     belief: Belief,
-    situations: Situation,
+    situations: Any,
     first: Int[Array, ""],
     *,
     as_kernel: bool,
@@ -71,13 +73,13 @@ def play_rounds(
     Args:
         policy: what plays.
         belief: before.
-        situations: [rounds, ..., runs].
+        situations: a `Situation` [rounds, ..., runs].
         first: number of the first round, from 1.
         as_kernel: whether to ask for a single kernel.
     """
 
     def play(
-        params: Any, belief: Belief, situations: Situation, first: Array, as_kernel: bool
+        params: Any, belief: Belief, situations: Any, first: Array, as_kernel: bool
     ) -> tuple[Belief, Array]:
         mine = policy._replace(params=params)
 
@@ -100,19 +102,23 @@ def play_rounds(
 def play_round(
     policy: HierarchicalPolicy,
     belief: Belief,
-    situation: Situation,
+    situation: Any,
     number: Int[Array, ""],
     as_kernel: bool,
 ) -> tuple[Belief, Float[Array, " runs"]]:
-    """The belief after round `number` of a tile, and what was lost in it."""
+    """The belief after round `number`, and what was lost in it, from its `Situation`, runs last."""
     # What is used more than once is fenced, or it would be computed as often.
     fenced = partial(fence, number)
     read, write = (_read, _write) if as_kernel else (_gather, _scatter)
     own = _unpacked(fenced(read(belief.tasks, situation.task)), situation.feature.shape[1])
-    posterior = task_posterior(number, belief.shared, own)
-    rule = jax.vmap(policy.index, in_axes=(None, -1, -1, -1), out_axes=-1)
+    mean, cov = task_posterior(number, belief.shared, own)
+
+    def index_of_run(params: Any, mean: Array, cov: Array, feature: Array, normal: Array) -> Array:
+        return policy.index(params, Gaussian(mean, cov), feature, normal)
+
+    rule = jax.vmap(index_of_run, in_axes=(None, -1, -1, -1, -1), out_axes=-1)
     rule = written_out(rule) if as_kernel else rule
-    index = fenced(rule(policy.params, posterior, situation.feature, situation.normal))
+    index = fenced(rule(policy.params, mean, cov, situation.feature, situation.normal))
     action = fenced(jax.vmap(first_argmax, in_axes=-1)(index))
     feature, value = fenced(tuple(_of(action, x) for x in (situation.feature, situation.value)))
     shared, own = learn(number, belief.shared, own, feature, value + situation.noise)

@@ -12,7 +12,7 @@ from jax import Array, lax
 from jaxtyping import Float, Int
 
 from jaxbandit import draws, linalg
-from jaxbandit.hierarchical.belief import Own, Shared, believe
+from jaxbandit.hierarchical.belief import Shared, believe
 from jaxbandit.hierarchical.play import Belief, Situation, play_rounds, tile_belief
 from jaxbandit.hierarchical.policy import HierarchicalPolicy, Prior
 from jaxbandit.keys import Purpose, purpose_key, run_key
@@ -38,7 +38,14 @@ def program(static: Any, root: Array, runs: Array, params: Any) -> TileOutput:
     teams = _teams(functions, policy_params)
     size = rounds_at_once(len(runs), rounds, design)
 
-    def draw(number: Array) -> Situation:
+    def belief(prior: Prior) -> Belief:
+        def one(hyper_parameter: Array, stats: TaskStatistics) -> tuple[Shared, Array, Array]:
+            return believe(prior(design.model, hyper_parameter), stats)
+
+        runs_last_of_shared = jax.vmap(one, out_axes=(-1, 0, 0))
+        return tile_belief(*runs_last_of_shared(instance.hyper_parameter, stats))
+
+    def draw(number: Array) -> Any:
         def one(key: Array, task_parameter: Array) -> Situation:
             return draw_situation(key, design, task_parameter, number, rounds, order)
 
@@ -60,7 +67,7 @@ def program(static: Any, root: Array, runs: Array, params: Any) -> TileOutput:
         ]
         return [one[0] for one in played], [one[1] for one in played]
 
-    beliefs = {prior: _belief(prior, design, instance, stats) for prior in _priors(functions)}
+    beliefs = {prior: belief(prior) for prior in _priors(functions)}
     members = [
         _stacked([(policy_params[i], beliefs[functions[i][1].prior]) for i in team])
         for team in teams
@@ -92,17 +99,6 @@ def _teams(functions: Functions, params: Sequence[Any]) -> list[list[int]]:
 
 def _priors(functions: Functions) -> list[Prior]:
     return list(dict.fromkeys(policy.prior for _, policy in functions))
-
-
-def _belief(
-    prior: Prior, design: OffPolicyDesign, instance: Instance, stats: TaskStatistics
-) -> Belief:
-    """What is believed in all runs before the first round."""
-
-    def one(hyper_parameter: Array, stats: TaskStatistics) -> tuple[Shared, Own]:
-        return believe(prior(design.model, hyper_parameter), stats)
-
-    return tile_belief(*jax.vmap(one)(instance.hyper_parameter, stats))
 
 
 def _stacked(trees: list[Any]) -> Any:

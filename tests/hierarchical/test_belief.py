@@ -6,7 +6,14 @@ import numpy as np
 import pytest
 
 import jaxbandit as jb
-from jaxbandit.hierarchical.belief import believe, flat_model, learn, oracle_model, task_posterior
+from jaxbandit.hierarchical.belief import (
+    Own,
+    believe,
+    flat_model,
+    learn,
+    oracle_model,
+    task_posterior,
+)
 from jaxbandit.hierarchical.policy import hierarchical_thompson
 from tests import oracle
 from tests.online.cases import QUICK
@@ -61,7 +68,8 @@ def test_every_round_is_the_posterior_of_all_records(rank, start, rtol):
     step = jax.jit(learn_of_task, compiler_options=QUICK)
     every = jax.jit(jax.vmap(task_posterior, in_axes=(None, None, 0)), compiler_options=QUICK)
     for name, (prior, posteriors) in told.items():
-        shared, own = believe(prior, statistics(task[:start], feature[:start], reward[:start]))
+        shared, *own = believe(prior, statistics(task[:start], feature[:start], reward[:start]))
+        own = Own(*own)
         for n in range(start, RECORDS + 1):
             if n % 8 == 0 or n == start:
                 stats = statistics(task[:n], feature[:n], reward[:n])
@@ -72,7 +80,7 @@ def test_every_round_is_the_posterior_of_all_records(rank, start, rtol):
                 )
                 assert_near(every(ROUND, shared, own), expected, rtol)
                 if name == "hierarchical":
-                    assert_near(shared.hyper, jb.hyper_posterior(model, stats), rtol)
+                    assert_near(shared[:2], jb.hyper_posterior(model, stats), rtol)
             if n < RECORDS:
                 values = jnp.asarray(feature[n], float), jnp.asarray(reward[n], float)
                 shared, own = step(shared, own, jnp.int32(task[n]), *values)
