@@ -103,5 +103,5 @@ def test_a_cache_that_cannot_be_written(tmp_path, server):
 
 def test_a_missing_extra_is_named(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "pooch", None)
-    with pytest.raises(InputError, match="pooch.* install the extra 'studies'"):
+    with pytest.raises(InputError, match=r"pooch.* install the extra 'studies'"):
         fetch_movielens(tmp_path)
