@@ -10,8 +10,11 @@ import numpy as np
 from jax import Array, lax
 from jaxtyping import Float
 
-# Largest order whose products are written out, or made by one fixed matrix over all entries.
+# Largest order whose packed products are written out, or made by one fixed matrix over all entries.
 UNROLL_LIMIT = 12
+# Largest order whose forms are written out: several times faster than products, in a kernel that
+# takes seconds to compile at this order.
+_FORM_LIMIT = 24
 
 # Accelerators contract float32 in fewer bits unless told otherwise.
 matmul = partial(jnp.matmul, precision=lax.Precision.HIGHEST)
@@ -23,7 +26,7 @@ def quadratic_form(
 ) -> Float[Array, "..."]:
     """`x' A x` for symmetric A; leading axes broadcast."""
     order = matrix.shape[-1]
-    if order > UNROLL_LIMIT:
+    if order > _FORM_LIMIT:
         return inner(einsum("...ij,...j->...i", matrix, vector), vector)
     total = jnp.zeros((), matrix.dtype)
     for i in range(order):
@@ -37,8 +40,8 @@ def quadratic_form(
 def inner(first: Float[Array, "... d"], second: Float[Array, "... d"]) -> Float[Array, "..."]:
     """`x' y`; leading axes broadcast."""
     order = first.shape[-1]
-    if order > UNROLL_LIMIT:
-        return einsum("...i,...i->...", first, second)
+    if order > _FORM_LIMIT:
+        return jnp.sum(first * second, axis=-1)
     total = first[..., 0] * second[..., 0]
     for i in range(1, order):
         total = total + first[..., i] * second[..., i]

@@ -67,28 +67,49 @@ def pack_congruence(
 
 
 def unpack_congruence(
-    factor: Float[Array, "d k"],
-    packed: Float[Array, "entries batch"],
-    root: Float[Array, "k r"] | None = None,
+    factor: Float[Array, "d k"], packed: Float[Array, "entries batch"]
 ) -> Float[Array, "batch d d"]:
-    """`F A F'` for one F and many packed symmetric A, as ordinary matrices.
-
-    With a root K, `F (A + A K K' A) F'`.
-    """
+    """`F A F'` for one F and many packed symmetric A, as ordinary matrices."""
     d = factor.shape[0]
     if d > UNROLL_LIMIT:
-        # A is on the left of every product but the last, so that each is a single large one.
-        matrix = jnp.moveaxis(unpack(packed), -1, 0)
-        half = jnp.swapaxes(matmul(matrix, factor.T), -1, -2)
-        whole = matmul(half, factor.T)
-        if root is not None:
-            through = matmul(half, root)
-            whole = whole + matmul(through, jnp.swapaxes(through, -1, -2))
-        return symmetrize(whole)
-    if root is not None:
-        packed = packed + outer(einsum("kr,kib->rib", root, unpack(packed)))
+        half = matmul(jnp.moveaxis(unpack(packed), -1, 0), factor.T)
+        return symmetrize(matmul(jnp.swapaxes(half, -1, -2), factor.T))
     lower = einsum("ec,cb->be", _congruence(factor), packed)
     return lower[:, entry_index(d)]
+
+
+@jax.custom_jvp
+def unpack_spread(
+    factor: Float[Array, "d k"],
+    packed: Float[Array, "entries batch"],
+    spread: Float[Array, "k k"],
+    root: Float[Array, "k r"],
+) -> Float[Array, "batch d d"]:
+    """`F (A + A S A) F'` for one F and S and many packed symmetric A, as ordinary matrices.
+
+    S = K K' is computed with as its root K; derivatives follow S, of any rank.
+    """
+    del spread
+    if factor.shape[0] <= UNROLL_LIMIT:
+        both = packed + outer(einsum("kr,kib->rib", root, unpack(packed)))
+        return unpack_congruence(factor, both)
+    # A is on the left of every product but the last, so that each is a single large one.
+    half = jnp.swapaxes(matmul(jnp.moveaxis(unpack(packed), -1, 0), factor.T), -1, -2)
+    through = matmul(half, root)
+    whole = matmul(half, factor.T) + matmul(through, jnp.swapaxes(through, -1, -2))
+    return symmetrize(whole)
+
+
+@unpack_spread.defjvp
+def _unpack_spread_jvp(
+    primals: tuple[Array, ...], tangents: tuple[Array, ...]
+) -> tuple[Array, Array]:
+    def plain(factor: Array, packed: Array, spread: Array) -> Array:
+        matrix = jnp.moveaxis(unpack(packed), -1, 0)
+        whole = matrix + matmul(matmul(matrix, spread), matrix)
+        return symmetrize(matmul(matmul(factor, whole), factor.T))
+
+    return unpack_spread(*primals), jax.jvp(plain, primals[:3], tangents[:3])[1]
 
 
 def _congruence(factor: Float[Array, "d k"]) -> Float[Array, "entries others"]:

@@ -6,6 +6,7 @@ tiles put in a call.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Hashable
 from functools import cache, partial
 from threading import RLock
@@ -145,15 +146,31 @@ def call(job: Job, span: range, root: Array, params: Any, device: Any) -> Joined
         )
 
 
-def prepare(job: Job, root: Array, params: Any, device: Any) -> Layout:
-    """The layout of what a job's tiles give; leaves the compiler's part alone to the first call."""
+class Prepared(NamedTuple):
+    """What is known of a program that has been traced."""
+
+    layout: Layout
+    """How to part what it gives."""
+    lends_threads: bool
+    """Whether it calls LAPACK for a batch of matrices: on a CPU such a call shares them out among
+    the threads that programs run on, and waits; as many at once as there are threads wait for ever.
+    """
+
+
+def prepare(job: Job, root: Array, params: Any, device: Any) -> Prepared:
+    """A job's tiles traced; leaves the compiler's part alone to the first call."""
     run = jax.ShapeDtypeStruct((job.width,), jnp.uint32)
     # Threads trace no faster together; one after another, the first can go on to be compiled. What
     # is traced for a device is known for that device. A program may itself simulate.
     with _TRACING, jax.default_device(device):
         arguments = _arguments(job, range(1), root, params, device)
-        compiled(device.platform, job.written_out).lower(*arguments)
-        return Layout(_traced.eval_shape(job.program, job.static, root, run, params))
+        text = compiled(device.platform, job.written_out).lower(*arguments).as_text()
+        layout = Layout(_traced.eval_shape(job.program, job.static, root, run, params))
+    return Prepared(layout, _LAPACK_BATCH.search(text) is not None)
+
+
+# Operands of a single matrix have two axes.
+_LAPACK_BATCH = re.compile(r"@lapack_.*: \(tensor<\d+x\d+x\d+x")
 
 
 _TRACING = RLock()

@@ -15,8 +15,10 @@ import warnings
 from collections import deque
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import nullcontext
 from dataclasses import dataclass
 from itertools import islice
+from threading import BoundedSemaphore
 from typing import Any, NamedTuple
 
 import jax
@@ -27,7 +29,14 @@ from jax import Array
 from jaxbandit import keys, moments, tile_programs
 from jaxbandit.checks import InputError, check_count
 from jaxbandit.summaries import Joined, Layout
-from jaxbandit.tile_programs import MOST_TILES, Job, Program, compile_kind, most_tiles
+from jaxbandit.tile_programs import (
+    MOST_TILES,
+    Job,
+    Prepared,
+    Program,
+    compile_kind,
+    most_tiles,
+)
 
 Progress = Callable[[int, int], None]
 """Called with (runs done, runs asked) each time a tile is merged."""
@@ -161,9 +170,10 @@ def play_tiles(
     x64 = jnp.result_type(float) == jnp.float64
     pace = _Pace(platform)
 
-    def play(job: Job, span: range, params: Any, place: int) -> list[Joined]:
+    def play(job: Job, span: range, params: Any, place: int, prepared: Prepared) -> list[Joined]:
+        one_of_few = _LENDERS if prepared.lends_threads else nullcontext()
         # Settings in a context hold for their thread alone.
-        with jax.enable_x64(x64):
+        with jax.enable_x64(x64), one_of_few:
             started = time.perf_counter()
             joined = tile_programs.call(job, span, roots[place], params, devices[place])
             leaves, structure = jax.tree.flatten(joined)
@@ -184,18 +194,18 @@ def play_tiles(
             place = number % len(devices)
             if place not in placed:
                 placed[place] = _on(devices[place], job.params)
-            layout = _LAYOUTS.get(kind)
-            if workers == 1 or layout is None:
+            prepared = _PREPARED.get(kind)
+            if workers == 1 or prepared is None:
                 # The first tile compiles; threads that start together would each compile.
-                layout = layout or tile_programs.prepare(
+                prepared = prepared or tile_programs.prepare(
                     job, roots[place], placed[place], devices[place]
                 )
                 future: Future[list[Joined]] = Future()
-                future.set_result(play(job, span, placed[place], place))
-                _LAYOUTS[kind] = layout
+                future.set_result(play(job, span, placed[place], place, prepared))
+                _PREPARED[kind] = prepared
             else:
-                future = pool.submit(play, job, span, placed[place], place)
-            waiting.append((layout, future))
+                future = pool.submit(play, job, span, placed[place], place, prepared)
+            waiting.append((prepared.layout, future))
             # One a worker, until it is known how long tiles take.
             calls = WAITING_CALLS if pace.is_known and workers > 1 else 1
             while len(waiting) >= calls * workers:
@@ -261,7 +271,7 @@ WAITING_CALLS = 4
 _CALL_SECONDS = 0.05
 """No more tiles are put in a call than take so long: who interrupts waits for it."""
 
-_LAYOUTS: dict[Hashable, Layout] = {}
+_PREPARED: dict[Hashable, Prepared] = {}
 """By platforms, precisions and kinds of tiles that this process has compiled."""
 
 
@@ -283,3 +293,7 @@ def usable_cores() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+_LENDERS = BoundedSemaphore(max(usable_cores() - 1, 1))
+"""Held by calls of programs that lend XLA's threads, of which one must stay free."""

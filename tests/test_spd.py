@@ -79,6 +79,56 @@ def test_gradients(order, tol):
     np.testing.assert_allclose(of_inverse, (form + form.T) / 2, **loose)
 
 
+@pytest.mark.parametrize("order", [1, 4, 13])
+def test_lower_solve(order, tol):
+    for batch in BATCHES:
+        lower = np.linalg.cholesky(random_spd(order, batch))
+        right = np.random.default_rng(1).normal(size=(*batch, order, 3))
+        expected = np.linalg.solve(lower, right)
+        # Only the lower triangle may be read.
+        given = jnp.asarray(lower + np.triu(np.full_like(lower, np.nan), 1))
+        np.testing.assert_allclose(spd.lower_solve(given, jnp.asarray(right)), expected, **tol)
+        weight = np.random.default_rng(2).normal(size=expected.shape)
+        slopes = jax.grad(lambda a, b, w=weight: jnp.sum(w * spd.lower_solve(a, b)), (0, 1))(
+            jnp.asarray(lower), jnp.asarray(right)
+        )
+        # X = L^-1 B: with Y = L^-T W the slopes are -Y X' below the diagonal, and Y.
+        back = np.linalg.solve(np.swapaxes(lower, -1, -2), weight)
+        below = np.tril(-back @ np.swapaxes(expected, -1, -2))
+        loose = {"rtol": 20 * tol["rtol"], "atol": 50 * tol["atol"]}
+        np.testing.assert_allclose(slopes[0], below, **loose)
+        np.testing.assert_allclose(slopes[1], back, **loose)
+
+
+def test_batches_do_not_call_lapack():
+    matrix, vector = jnp.asarray(random_spd(14, (300,))), jnp.ones((300, 14))
+    for function, arguments in (
+        (spd.cholesky, (matrix,)),
+        (spd.inverse, (matrix,)),
+        (spd.solve, (matrix, vector)),
+        (spd.lower_solve, (matrix, matrix)),
+    ):
+        slopes = jax.grad(lambda *x, f=function: sum(jnp.sum(y) for y in jax.tree.leaves(f(*x))))
+        for call in (jax.vmap(function), jax.vmap(jax.jit(function)), slopes):
+            assert "lapack" not in jax.jit(call).lower(*arguments).as_text()
+
+
+def test_hessian_in_a_scan():
+    """Tangents alone are batched there, which must not be taken for one more batch of matrices."""
+    matrix = jnp.asarray(random_spd(3))
+
+    def looped(m):
+        return jax.lax.scan(lambda c, _: (c + spd.inverse(c * m)[0].sum(), None), 1.0, None, 2)[0]
+
+    def straight(m):
+        first = 1.0 + spd.inverse(m)[0].sum()
+        return first + spd.inverse(first * m)[0].sum()
+
+    np.testing.assert_allclose(
+        jax.hessian(looped)(matrix), jax.hessian(straight)(matrix), rtol=1e-4, atol=1e-4
+    )
+
+
 @pytest.mark.parametrize("order", [2, 14])
 def test_indefinite_gives_nan(order):
     matrix = np.eye(order)

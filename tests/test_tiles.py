@@ -205,5 +205,35 @@ def test_two_devices_change_no_bit(root_directory, environment):
     assert lines[0][1:] == lines[1][1:]
 
 
+def factors(static, root, runs, params):
+    """A program that calls LAPACK for a batch, as a user's policy may."""
+    entries = jax.vmap(lambda run: draws.normal(run_key(root, run), (24, 24)))(runs)
+    factor = jnp.linalg.cholesky(entries @ jnp.swapaxes(entries, 1, 2) + 24 * jnp.eye(24))
+    return TileOutput(averaged=jnp.sum(factor, axis=(1, 2)))
+
+
+_FACTOR = """
+import jax
+from jaxbandit import tiles
+from tests.test_tiles import factors
+for seed in range(3):
+    key = jax.random.key(seed)
+    print(tiles.run_tiles(factors, None, key, (), runs=25_600, width=256).averaged.count)
+"""
+
+
+def test_batches_in_lapack_do_not_wait_for_each_other(root_directory, environment):
+    done = subprocess.run(
+        [sys.executable, "-c", _FACTOR],
+        env=environment,
+        cwd=root_directory,
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=100,
+    )
+    assert done.stdout.split() == ["25600.0"] * 3
+
+
 def test_merged_result_is_a_moments():
     assert isinstance(run(2).averaged["value"], Moments)

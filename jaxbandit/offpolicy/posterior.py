@@ -218,7 +218,7 @@ def _hyper_posterior(model: HierarchicalGaussian, information: HyperInformation)
     basis, hyper = _given(model, information)
     return Gaussian(
         model.hyper_mean + linalg.matmul(basis.factor, hyper.mean),
-        linalg.congruence(basis.factor, linalg.outer_gram(hyper.root)),
+        linalg.congruence(basis.factor, hyper.cov),
     )
 
 
@@ -285,9 +285,8 @@ def _conclude(
         mean = solution + packed.multiply(
             inverse, jnp.broadcast_to(hyper.mean[:, None], solution.shape)
         )
-        # P + P S P, with S = K K'.
-        back = _back(basis.factor, model, mean, inverse, hyper.root)
-        return _put(out, back, block.start)
+        cov = packed.unpack_spread(basis.factor, inverse, hyper.cov, hyper.root)
+        return _put(out, Gaussian(_back(basis.factor, model, mean), cov), block.start)
 
     return coordinates.over_blocks(write, out or _room(piece.stats), piece.stats)
 
@@ -315,19 +314,15 @@ def _own_posteriors(
 
     def write(out: Gaussian, block: Block) -> Gaussian:
         tasks = coordinates.condition(factor, model, block.stats)
-        return _put(out, _back(factor, model, tasks.solution, tasks.inverse), block.start)
+        cov = packed.unpack_congruence(factor, tasks.inverse)
+        return _put(out, Gaussian(_back(factor, model, tasks.solution), cov), block.start)
 
     return coordinates.over_blocks(write, out or _room(stats), stats)
 
 
-def _back(
-    factor: Array, model: HierarchicalGaussian, mean: Array, cov: Array, root: Array | None = None
-) -> Gaussian:
-    """Packed Gaussians, tasks last, from task coordinates to the features'."""
-    return Gaussian(
-        model.hyper_mean + einsum("ij,js->si", factor, mean),
-        packed.unpack_congruence(factor, cov, root),
-    )
+def _back(factor: Array, model: HierarchicalGaussian, mean: Array) -> Array:
+    """Means [features, tasks] from task coordinates to the features', [tasks, features]."""
+    return model.hyper_mean + einsum("ij,js->si", factor, mean)
 
 
 def _room(stats: TaskStatistics) -> Gaussian:

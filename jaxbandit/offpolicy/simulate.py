@@ -8,6 +8,7 @@ instances, logs and contexts, so their differences are paired.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from itertools import pairwise
 from typing import Any, NamedTuple
 
@@ -266,14 +267,16 @@ def _pessimistic_loss(
     alpha: ArrayLike,
 ) -> Float[Array, " tasks"]:
     """Mean over contexts of the best action's reward less the pessimistic one's, for each task."""
-    mean, cov, parameter = gaussian.mean[:, None], gaussian.cov[:, None], parameter[:, None]
 
     @jax.jit  # Traced once, for all actions.
-    def judge(action: Float[Array, "features contexts"]) -> tuple[Array, Array]:
-        feature = action.T[None]
-        variance = linalg.quadratic_form(cov, feature)
-        bound = linalg.inner(feature, mean) - alpha * jnp.sqrt(jnp.maximum(variance, 0))
-        return linalg.inner(feature, parameter), bound
+    @partial(jax.vmap, in_axes=(0, 0, None))
+    def of_tasks(gaussian: Gaussian, parameter: Array, action: Array) -> tuple[Array, Array]:
+        feature = action.T
+        variance = linalg.quadratic_form(gaussian.cov, feature)
+        width = alpha * jnp.sqrt(jnp.maximum(variance, 0))
+        return linalg.inner(feature, parameter), linalg.inner(feature, gaussian.mean) - width
+
+    judge = partial(of_tasks, gaussian, parameter)
 
     # One comparison an action: the compiler keeps all of it in registers, and ties go to the first.
     # Rewards are computed here each time; to read them from memory would take longer.

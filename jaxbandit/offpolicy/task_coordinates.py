@@ -21,6 +21,7 @@ prior precision.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -51,6 +52,8 @@ class Basis(NamedTuple):
     """F, task_cov = F F'; triangular but for the order of its rows."""
     hyper: Float[Array, "features features"]
     """H, hyper_cov = F H H' F'."""
+    hyper_cov: Float[Array, "features features"]
+    """Q = H H'. Derivatives follow it: where Q is singular, H has none."""
 
 
 class Conditioned(NamedTuple):
@@ -84,9 +87,10 @@ def basis(model: HierarchicalGaussian) -> Basis:
     """The task coordinates of a model."""
     order, rank = _variance_order(model.task_cov)
     factor = _cholesky(model.task_cov, order)
-    root = linalg.psd_factor(model.hyper_cov[order[:, None], order])
-    hyper = lax.linalg.triangular_solve(factor, root, left_side=True, lower=True)
-    return Basis(factor[rank], hyper)
+    hyper_cov = model.hyper_cov[order[:, None], order]
+    divide = partial(spd.lower_solve, factor)
+    hyper = divide(linalg.psd_factor(lax.stop_gradient(hyper_cov)))
+    return Basis(factor[rank], hyper, linalg.symmetrize(divide(divide(hyper_cov).T)))
 
 
 def graded_factor(cov: Array) -> Array:
@@ -111,8 +115,7 @@ def _variance_order(cov: Array) -> tuple[Array, Array]:
 
 
 def _cholesky(cov: Array, order: Array) -> Array:
-    # One matrix for all tasks: the library's factorisation compiles to a single call.
-    return jnp.linalg.cholesky(cov[order[:, None], order], symmetrize_input=False)
+    return spd.cholesky(linalg.symmetrize(cov)[order[:, None], order])
 
 
 def information(
@@ -176,30 +179,64 @@ def add_information(
 
 
 class Hyper(NamedTuple):
-    """The hyper-posterior N(mean, root root') in task coordinates."""
+    """The hyper-posterior N(mean, cov) in task coordinates."""
 
     mean: Float[Array, " features"]
+    cov: Float[Array, "features features"]
+    """S."""
     root: Float[Array, "features features"]
-    """K, S = K K'."""
+    """K, S = K K', without derivatives: they follow S."""
     log_det: Float[Array, ""]
-    """log |I + H' T H|."""
+    """log |I + Q T|."""
     fitted: Float[Array, ""]
     """h' S h."""
 
 
 def hyper(basis: Basis, information: HyperInformation) -> Hyper:
     """The hyper-posterior."""
-    identity = jnp.eye(basis.hyper.shape[1], dtype=basis.hyper.dtype)
-    precision = identity + linalg.congruence(basis.hyper.T, information.precision)
-    lower = spd.cholesky(precision)
+    return _hyper(lax.stop_gradient(basis.hyper), basis.hyper_cov, *information)
+
+
+@jax.custom_jvp
+def _hyper(root: Array, hyper_cov: Array, precision: Array, vector: Array) -> Hyper:
+    del hyper_cov
+    inside = jnp.eye(len(root), dtype=root.dtype) + linalg.congruence(root.T, precision)
     # K = H L^-T with L L' = I + H' T H
-    root = lax.linalg.triangular_solve(lower, basis.hyper.T, left_side=True, lower=True).T
-    weight = linalg.matmul(root.T, information.vector)
+    lower = spd.cholesky(inside)
+    root = spd.lower_solve(lower, root.T).T
+    weight = linalg.matmul(root.T, vector)
     return Hyper(
         mean=linalg.matmul(root, weight),
+        cov=linalg.outer_gram(root),
         root=root,
         log_det=2 * jnp.sum(jnp.log(jnp.diagonal(lower))),
         fitted=linalg.inner(weight, weight),
+    )
+
+
+@_hyper.defjvp
+def _hyper_jvp(primals: tuple[Array, ...], tangents: tuple[Array, ...]) -> tuple[Hyper, Hyper]:
+    # S = (Q^-1 + T)^-1, of which Q (I + T Q)^-1 is smooth in Q of any rank: with V = I - S T,
+    # dS = V dQ V' - S dT S and d log|I + Q T| = tr(T V dQ) + tr(S dT).
+    prior_root, prior, precision, vector = primals
+    _, *changes = tangents
+    prior_change, precision_change, vector_change = changes
+    out = _hyper(prior_root, prior, precision, vector)
+    cov, matmul = out.cov, linalg.matmul
+    identity = jnp.eye(len(vector), dtype=vector.dtype)
+    left = identity - matmul(cov, precision)
+    # V is (I + Q T)^-1, and small where the tasks say much: Newton's steps give it the digits that
+    # the subtraction has lost.
+    for _ in range(2):
+        left = left + matmul(left, identity - left - matmul(prior, matmul(precision, left)))
+    change = linalg.congruence(left, prior_change) - linalg.congruence(cov, precision_change)
+    moved = matmul(change, vector)
+    return out, Hyper(
+        mean=moved + matmul(cov, vector_change),
+        cov=change,
+        root=jnp.zeros_like(out.root),
+        log_det=jnp.sum(matmul(precision, left).T * prior_change) + jnp.sum(cov * precision_change),
+        fitted=linalg.inner(vector, moved) + 2 * linalg.inner(out.mean, vector_change),
     )
 
 

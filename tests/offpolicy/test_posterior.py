@@ -345,6 +345,26 @@ def assert_gradient(model, stats, x64) -> None:
         assert product == pytest.approx(slope, rel=1e-6 if x64 else 2e-2, abs=1e-3 if x64 else 0.3)
 
 
+@pytest.mark.float64
+@pytest.mark.parametrize("rank", [0, 1])
+def test_slopes_where_hyper_cov_is_singular(rank):
+    """Out of its range too, where its roots have no derivative: against one-sided differences."""
+    case, stats, _ = solved("plain", 2)
+    root = np.array([[0.3], [-0.5]])[:, :rank]
+    change = np.array([[1.0, 0.4], [0.4, 2.0]])
+
+    def along(t):
+        model = case.model._replace(hyper_cov=jnp.asarray(root @ root.T) + t * change)
+        hyper, post = jb.hyper_posterior(model, stats), jb.task_posteriors(model, stats)
+        scalar = jb.log_marginal_likelihood(model, stats)
+        return jnp.concatenate([x.ravel() for x in (scalar, *hyper, *post)])
+
+    step = 1e-6
+    expected = (4 * along(step) - 3 * along(0.0) - along(2 * step)) / (2 * step)
+    for slope in (jax.jacfwd(along)(0.0), jax.jacrev(along)(0.0)):
+        np.testing.assert_allclose(slope, expected, rtol=1e-4, atol=1e-4)
+
+
 # Limits.
 
 
