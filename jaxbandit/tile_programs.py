@@ -166,11 +166,13 @@ def prepare(job: Job, root: Array, params: Any, device: Any) -> Prepared:
         arguments = _arguments(job, range(1), root, params, device)
         text = compiled(device.platform, job.written_out).lower(*arguments).as_text()
         layout = Layout(_traced.eval_shape(job.program, job.static, root, run, params))
-    return Prepared(layout, _LAPACK_BATCH.search(text) is not None)
+    return Prepared(layout, lends_threads(text))
 
 
-# Operands of a single matrix have two axes.
-_LAPACK_BATCH = re.compile(r"@lapack_.*: \(tensor<\d+x\d+x\d+x")
+def lends_threads(text: str) -> bool:
+    """Whether a program, as JAX hands it to the compiler, has such a call."""
+    # Operands of a single matrix have two axes.
+    return re.search(r"@lapack_.*: \(tensor<\d+x\d+x\d+x", text) is not None
 
 
 _TRACING = RLock()

@@ -17,7 +17,8 @@ import numpy as np
 import pytest
 
 import jaxbandit as jb
-from jaxbandit import packed
+from jaxbandit import packed, tile_programs
+from jaxbandit.hierarchical import belief
 from jaxbandit.offpolicy import task_pieces
 from tests import oracle
 from tests.offpolicy.cases import KINDS, TASKS, Case, make_case, normwise
@@ -300,6 +301,27 @@ def test_under_vmap_and_jit(small, rtol):
     for index, single in enumerate(loop):
         for one, two in zip(jax.tree.leaves(mapped), jax.tree.leaves(single), strict=True):
             assert normwise(one[index][None], two[None]) < rtol
+
+
+def test_mapped_over_models_they_lend_no_threads():
+    """Programs that call LAPACK for a batch can wait for each other for ever."""
+    case, stats, _ = solved("plain", 2)
+
+    def everything(model, stats):
+        return (
+            jb.hyper_posterior(model, stats),
+            jb.task_posteriors(model, stats),
+            jb.flat_posteriors(model, stats),
+            jax.grad(jb.log_marginal_likelihood)(model, stats),
+            belief.believe(model, stats),
+        )
+
+    def text(function):
+        models = jax.tree.map(lambda x: jnp.stack([jnp.asarray(x)] * 3), case.model)
+        return jax.jit(jax.vmap(function, in_axes=(0, None))).lower(models, stats).as_text()
+
+    assert not tile_programs.lends_threads(text(everything))
+    assert tile_programs.lends_threads(text(lambda model, _: jnp.linalg.cholesky(model.task_cov)))
 
 
 @pytest.mark.parametrize(
