@@ -14,10 +14,13 @@ import jax.numpy as jnp
 from jax import Array, lax
 from jaxtyping import Float
 
+from jaxbandit import linalg
+
 # Convergence is quadratic; well before this many sweeps it has ended or never will (NaN).
 _MOST_SWEEPS = 40
 
 
+@jax.custom_jvp
 @jax.jit
 def symmetric_eigen(
     matrix: Float[Array, "*batch d d"],
@@ -36,10 +39,40 @@ def symmetric_eigen(
     return values, ordered[..., : matrix.shape[-1], :]
 
 
+@jax.custom_jvp
 @jax.jit
 def symmetric_eigenvalues(matrix: Float[Array, "*batch d d"]) -> Float[Array, "*batch d"]:
     """Eigenvalues of symmetric matrices, ascending."""
     return _jacobi(matrix, matrix.shape[-1] - 1)[0]
+
+
+# Derivatives, so that none walks through a loop that ends when it has converged.
+
+
+@symmetric_eigen.defjvp
+def _symmetric_eigen_jvp(
+    primals: tuple[Array], tangents: tuple[Array]
+) -> tuple[tuple[Array, Array], tuple[Array, Array]]:
+    values, vectors = symmetric_eigen(*primals)
+    change = _among(vectors, tangents[0])
+    gap = values[..., None, :] - values[..., :, None]
+    turn = jnp.where(gap == 0, 0, change / jnp.where(gap == 0, 1, gap))
+    moved = jnp.diagonal(change, axis1=-2, axis2=-1)
+    return (values, vectors), (moved, linalg.matmul(vectors, turn))
+
+
+@symmetric_eigenvalues.defjvp
+def _symmetric_eigenvalues_jvp(
+    primals: tuple[Array], tangents: tuple[Array]
+) -> tuple[Array, Array]:
+    values, vectors = symmetric_eigen(*primals)
+    return values, jnp.diagonal(_among(vectors, tangents[0]), axis1=-2, axis2=-1)
+
+
+def _among(vectors: Array, change: Array) -> Array:
+    """V' dA V."""
+    half = linalg.matmul(jnp.swapaxes(vectors, -1, -2), linalg.symmetrize(change))
+    return linalg.matmul(half, vectors)
 
 
 def _jacobi(matrix: Array, first_row: int) -> tuple[Array, Array, Array]:

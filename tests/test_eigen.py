@@ -45,6 +45,26 @@ def test_mapped_and_degenerate():
     assert not symmetric_eigenvalues(jnp.zeros((4, 4))).any()
 
 
+@pytest.mark.float64
+def test_slopes():
+    """Forwards and backwards, against differences; eigenvectors as the projections they make."""
+    rng = np.random.default_rng(0)
+    given, change = (x + x.T for x in rng.normal(size=(2, 5, 5)))
+
+    def along(t):
+        values, vectors = symmetric_eigen(jnp.asarray(given) + t * change)
+        lowest = jnp.outer(vectors[:, 0], vectors[:, 0]).ravel()
+        return jnp.concatenate([values, lowest, symmetric_eigenvalues(given + t * change)])
+
+    expected = (along(1e-6) - along(-1e-6)) / 2e-6
+    for slope in (jax.jacfwd(along)(0.0), jax.jacrev(along)(0.0)):
+        np.testing.assert_allclose(slope, expected, rtol=1e-6, atol=1e-7)
+    # Equal eigenvalues: their sum, and functions of the matrix, still have slopes.
+    total = jax.grad(lambda m: symmetric_eigenvalues(m)[2:].sum())(jnp.diag(jnp.arange(5) // 2.0))
+    assert np.all(np.isfinite(total))
+    assert np.trace(total) == pytest.approx(3)
+
+
 def test_programs_call_no_library():
     compiled = jax.jit(symmetric_eigen).lower(jnp.zeros((2, 4, 4))).compile().as_text()
     assert "custom-call" not in compiled

@@ -219,26 +219,49 @@ def _checked(stats: TaskStatistics, optimal_gram: ArrayLike) -> tuple[TaskStatis
     return check_statistics(stats, shape[-1], optimal.dtype), optimal
 
 
-@jax.jit
-@jax.vmap
-def _largest_multiples(first: Float[Array, "d d"], second: Float[Array, "d d"]) -> Array:
+@jax.custom_jvp
+def _largest_multiple(first: Float[Array, "d d"], second: Float[Array, "d d"]) -> Array:
     """The largest g with `first - g second` positive semi-definite, both that themselves."""
-    # Scaled to unit diagonal, which leaves g as it is: rank is read off correlations.
+    whitening, lacking = _whitening(first, second)
+    most = symmetric_eigenvalues(linalg.congruence(whitening.T, second))[-1]
+    # Rounded down: a gamma too large would be no bound.
+    return jnp.where(lacking, 0, jnp.where(most > 0, (1 - _noise(first)) / most, jnp.inf))
+
+
+@_largest_multiple.defjvp
+def _largest_multiple_jvp(
+    primals: tuple[Array, Array], tangents: tuple[Array, Array]
+) -> tuple[Array, Array]:
+    # 1/g is the largest x' B x / x' A x, whose derivative is that at the x where it is.
+    (first, second), (first_change, second_change) = primals, tangents
+    multiple = _largest_multiple(first, second)
+    whitening, _ = _whitening(first, second)
+    x = linalg.matmul(whitening, symmetric_eigen(linalg.congruence(whitening.T, second))[1][:, -1])
+    known = (multiple > 0) & jnp.isfinite(multiple)
+    g = jnp.where(known, multiple, 0)
+    change = g * linalg.symmetrize(second_change) - linalg.symmetrize(first_change)
+    return multiple, -g * linalg.inner(x, linalg.matmul(change, x))
+
+
+_largest_multiples = jax.jit(jax.vmap(_largest_multiple))
+
+
+def _whitening(first: Array, second: Array) -> tuple[Array, Array]:
+    """W with `W' first W` the identity on the range of `first`, zero beside it, and whether
+    `second` reaches beyond that range."""
+    # Scaled to unit diagonal: rank is read off correlations.
     variance = jnp.diagonal(first)
     seen = variance > 0
     scale = jnp.where(seen, lax.rsqrt(jnp.where(seen, variance, 1)), 0)
     values, vectors = symmetric_eigen(first * scale[:, None] * scale)
     kept = values > _noise(first) * values[-1]
     second_scaled = second * scale[:, None] * scale
-    inside = linalg.congruence(vectors.T, second_scaled)
     # Directions that `first` lacks: `second` must lack them too, but for rounding.
-    missed = jnp.where(kept, 0, jnp.diagonal(inside))
+    missed = jnp.where(kept, 0, jnp.diagonal(linalg.congruence(vectors.T, second_scaled)))
     unseen = jnp.where(seen, 0, jnp.diagonal(second))
     lacking = (jnp.max(missed) > _noise(first) * jnp.trace(second_scaled)) | (jnp.max(unseen) > 0)
     root = jnp.where(kept, lax.rsqrt(jnp.where(kept, values, 1)), 0)
-    most = symmetric_eigenvalues(inside * root[:, None] * root)[-1]
-    # Rounded down: a gamma too large would be no bound.
-    return jnp.where(lacking, 0, jnp.where(most > 0, (1 - _noise(first)) / most, jnp.inf))
+    return scale[:, None] * vectors * root, lacking
 
 
 def _noise(matrix: Array) -> float:

@@ -88,6 +88,31 @@ def test_gamma_does_not_depend_on_units():
     np.testing.assert_allclose(one, long, rtol=1e-4)
 
 
+@pytest.mark.float64
+@pytest.mark.parametrize("equal", [False, True])
+def test_slopes_of_bounds_and_gamma(equal):
+    """Forwards and backwards, against differences, where eigenvalues are equal too."""
+    rng = np.random.default_rng(3)
+    d, m = 3, 4
+    problem = random_problem(rng, d, m, random_contexts(rng, d))
+    gram = np.broadcast_to(7 * np.eye(d), (m, d, d)) if equal else problem.gram + np.eye(d)
+    optimal = np.stack([np.diag(rng.dirichlet(np.ones(d))) for _ in range(m)])
+    changes = rng.normal(size=(3, d, d))
+    a, b, c = 0.05 * (changes + np.swapaxes(changes, 1, 2))
+
+    def along(t):
+        model = model_of(problem)
+        model = model._replace(task_cov=model.task_cov + t * a)
+        stats = statistics(gram, np.full(m, 10))
+        gamma = B.task_gamma(stats._replace(gram=gram + t * b), optimal + t * c)
+        bound = B.hieropo_bound(model, np.full(m, 10), gamma, optimal + t * c, 2.0)
+        return jnp.concatenate([gamma, bound.task, bound.hyper[None]])
+
+    expected = (along(1e-6) - along(-1e-6)) / 2e-6
+    for slope in (jax.jacfwd(along)(0.0), jax.jacrev(along)(0.0)):
+        np.testing.assert_allclose(slope, expected, rtol=1e-5, atol=1e-7)
+
+
 V = np.ones(2) / np.sqrt(2)
 
 
