@@ -5,6 +5,7 @@ Blocks are summed by a loop that is a single kernel of the CPU; the log is sent 
 
 from __future__ import annotations
 
+import warnings
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from queue import Empty, SimpleQueue
@@ -75,6 +76,10 @@ def task_statistics(log: BanditLog, tasks: int) -> TaskStatistics:
         InputError: the log is empty, shapes disagree, a task is out of range or not an integer, or
             a feature or reward is not finite.
 
+    Warns:
+        UserWarning: features nearly depend on each other, as a constant and a year do, and sums in
+            this precision lose digits that posteriors need.
+
     Source:
         Hong et al. 2023, eq. 6, without the division by the noise variance.
 
@@ -102,6 +107,7 @@ def task_statistics(log: BanditLog, tasks: int) -> TaskStatistics:
         checks.check_finite("log.feature", log.feature)
         checks.check_finite("log.reward", log.reward)
         raise InputError(f"sums of the log overflow {dtype}; rescale features or rewards")
+    _warn_of_lost_digits(np.asarray(log.feature), tasks, float(jnp.finfo(dtype).eps))
     return stats
 
 
@@ -145,6 +151,26 @@ def _check_tasks(task: np.ndarray, tasks: int) -> None:
         raise InputError(
             f"log.task must lie in [0, {tasks}), was {task[record]} at record {record}; "
             "tasks= is the number of tasks"
+        )
+
+
+def _warn_of_lost_digits(feature: np.ndarray, tasks: int, eps: float) -> None:
+    """Warn of features that nearly depend on each other, of which sums lose the difference."""
+    some = feature[:: max(len(feature) // 10_000, 1)].astype(np.float64)
+    length = np.linalg.norm(some, axis=0)
+    unit = some / np.where(length > 0, length, 1)
+    shares, directions = np.linalg.eigh(unit.T @ unit)
+    # What depends on others exactly (a constant beside one column a category) is no loss.
+    least = int(np.argmax(shares > 1e-10))
+    # The rounding of a task's sums beside what they say of that direction: means move by some five
+    # times as many posterior standard deviations.
+    if eps / shares[least] * np.sqrt(len(feature) / tasks) > 0.02:
+        one, other = sorted(np.argsort(np.abs(directions[:, least]))[-2:].tolist())
+        warnings.warn(
+            f"columns {one} and {other} of log.feature differ by little but their units: float32 "
+            "sums keep too few digits of the difference; beside a constant column subtract the "
+            "other's mean, or set JAX_ENABLE_X64=1",
+            stacklevel=3,
         )
 
 

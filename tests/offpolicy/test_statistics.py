@@ -90,6 +90,35 @@ def test_sizes_at_which_little_is_left(records, features, tasks, tight):
     assert_sums(jb.task_statistics(log, tasks), log, tasks, tight)
 
 
+def test_lost_digits_are_warned_of(x64, recwarn):
+    """As many as move a mean by a tenth of a posterior standard deviation."""
+    rng = np.random.default_rng(0)
+    n, tasks = 20_000, 10
+    task, ones = rng.integers(tasks, size=n), np.ones(n)
+    category = np.eye(3)[rng.integers(3, size=n)]
+
+    def sums(*columns):
+        log = jb.BanditLog(task, np.column_stack(columns), rng.normal(size=n))
+        return jb.task_statistics(log, tasks)
+
+    for fine in (
+        (ones, rng.normal(size=n)),
+        (ones, 20 + rng.normal(size=n)),
+        (2020 + 5 * rng.normal(size=n),),
+        (ones, category),
+        (ones, 0 * ones, 1e-6 * rng.normal(size=n)),
+    ):
+        sums(*fine)
+    assert len(recwarn) == 0
+    sums(rng.normal(size=n), ones, 2020 + 5 * rng.normal(size=n))
+    assert len(recwarn) == (0 if x64 else 1)
+    if not x64:
+        message = str(recwarn[0].message)
+        assert "columns 1 and 2 of log.feature" in message
+        assert "subtract" in message
+        assert recwarn[0].filename == __file__
+
+
 def test_recursion_can_be_continued_and_mapped(case, tight):
     empty = jb.empty_statistics(case.tasks, 2)
     assert_sums(jb.scan_statistics(empty, case.log), case.log, case.tasks, tight)
