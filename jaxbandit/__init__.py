@@ -1,5 +1,7 @@
 """jaxbandit: a JAX-accelerated simulator and inference backend for bandits that start from data."""
 
+import jax.export
+
 from jaxbandit import bounds
 from jaxbandit.checks import InputError
 from jaxbandit.hierarchical.policy import (
@@ -203,3 +205,9 @@ __all__ = [
     "thompson_gaussian",
     "ucb",
 ]
+
+# `jax.export` can serialise programs that take or give any of them.
+for _name in __all__:
+    _kind = globals()[_name]
+    if isinstance(_kind, type) and issubclass(_kind, tuple):
+        jax.export.register_namedtuple_serialization(_kind, serialized_name=f"jaxbandit.{_name}")

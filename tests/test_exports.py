@@ -11,6 +11,7 @@ import re
 import jax
 import jax.export
 import jax.numpy as jnp
+import numpy as np
 import pytest
 
 import jaxbandit as jb
@@ -27,6 +28,15 @@ KEY = jax.random.key(0)
 def assert_exports(name, function, arrays):
     exported = jax.export.export(jax.jit(function), platforms=PLATFORMS)(*arrays)
     assert exported.platforms == PLATFORMS, name
+
+
+def test_what_is_exported_can_be_stored():
+    model, stats = model_and_statistics(2)
+    stored = jax.export.export(jax.jit(jb.task_posteriors))(model, stats).serialize()
+    read = jax.export.deserialize(stored).call(model, stats)
+    assert isinstance(read, jb.Gaussian)
+    for one, two in zip(read, jb.task_posteriors(model, stats), strict=True):
+        np.testing.assert_allclose(one, two)
 
 
 def model_and_statistics(d):
