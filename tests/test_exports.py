@@ -39,6 +39,27 @@ def test_what_is_exported_can_be_stored():
         np.testing.assert_allclose(one, two)
 
 
+@pytest.mark.parametrize("tasks", [1, 700])
+def test_one_export_serves_any_number_of_tasks(tasks):
+    (any_number,) = jax.export.symbolic_shape("tasks")
+    model, stats = model_and_statistics(2)
+    shapes = jax.tree.map(
+        lambda x: jax.ShapeDtypeStruct((any_number, *x.shape[1:]), x.dtype), stats
+    )
+
+    def everything(model, stats):
+        return jb.task_posteriors(model, stats), jax.grad(jb.log_marginal_likelihood)(model, stats)
+
+    exported = jax.export.export(jax.jit(everything))(model, shapes)
+    given = jb.empty_statistics(tasks, 2)._replace(
+        gram=jnp.broadcast_to(jnp.array([[2.0, 1.0], [1.0, 3.0]]), (tasks, 2, 2)),
+        moment=jnp.arange(2.0 * tasks).reshape(tasks, 2) / tasks,
+    )
+    found, expected = exported.call(model, given), everything(model, given)
+    for one, two in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
+        np.testing.assert_allclose(one, two, rtol=1e-5, atol=1e-5)
+
+
 def model_and_statistics(d):
     model = jb.HierarchicalGaussian(jnp.zeros(d), jnp.eye(d), jnp.eye(d), jnp.ones(()))
     return model, jb.empty_statistics(4, d)

@@ -254,7 +254,7 @@ def over_blocks(
     Returns:
         The last carry.
     """
-    m = len(stats.count)
+    (m,) = stats.count.shape
     count, size = block_shape(stats)
     if count == 1:
         zero = jnp.int32(0)
@@ -276,5 +276,7 @@ def over_blocks(
 def block_shape(stats: TaskStatistics) -> tuple[int, int]:
     """Number of blocks, and tasks in each."""
     m, d = stats.moment.shape
+    if not isinstance(m, int):  # A program exported for any number of tasks.
+        return 1, m
     size = min(m, packed.block_size(d))
     return -(-m // size), size

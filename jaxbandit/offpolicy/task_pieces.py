@@ -95,7 +95,7 @@ def _split(given: Any, stats: TaskStatistics) -> list[Piece]:
     """The tasks in pieces; in a single one if they are few, not on a CPU, or anything is traced."""
     tasks, d = stats.moment.shape
     size = _BLOCKS * block_size(d)
-    if tasks < 2 * size or not is_concrete(given, stats) or not _on_one_cpu(stats):
+    if not is_concrete(given, stats) or tasks < 2 * size or not _on_one_cpu(stats):
         return [Piece(0, np.array(0, np.int32), stats)]
     host = jax.tree.map(np.asarray, stats)
 
