@@ -27,7 +27,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import Array, lax
+from jax import Array, export, lax
 from jax.typing import ArrayLike
 from jaxtyping import Bool, Float, Int
 
@@ -276,7 +276,7 @@ def over_blocks(
 def block_shape(stats: TaskStatistics) -> tuple[int, int]:
     """Number of blocks, and tasks in each."""
     m, d = stats.moment.shape
-    if not isinstance(m, int):  # A program exported for any number of tasks.
+    if export.is_symbolic_dim(m):  # A program for any number of tasks.
         return 1, m
     size = min(m, packed.block_size(d))
     return -(-m // size), size
