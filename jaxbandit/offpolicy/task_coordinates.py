@@ -276,7 +276,6 @@ def over_blocks(
 def block_shape(stats: TaskStatistics) -> tuple[int, int]:
     """Number of blocks, and tasks in each."""
     m, d = stats.moment.shape
-    if export.is_symbolic_dim(m):  # A program for any number of tasks.
-        return 1, m
-    size = min(m, packed.block_size(d))
+    # A program that is exported for any number of tasks has them all in one.
+    size = m if export.is_symbolic_dim(stats.count.shape[0]) else min(m, packed.block_size(d))
     return -(-m // size), size
