@@ -79,15 +79,44 @@ def check_shape(name: str, value: Any, shape: tuple[int | None, ...], axes: str)
         raise InputError(f"{name} must have shape {axes} = ({lengths}{comma}), was {actual}")
 
 
+def check_broadcast(**values: Any) -> None:
+    """Arrays of shapes that broadcast together."""
+    try:
+        np.broadcast_shapes(*map(np.shape, values.values()))
+    except ValueError:
+        shapes = " and ".join(str(np.shape(value)) for value in values.values())
+        names = " and ".join(values)
+        raise InputError(f"{names} must have shapes that broadcast, were {shapes}") from None
+
+
+def check_indices(name: str, value: Any, end: int, place: str, remedy: str) -> None:
+    """Integers in [0, end); a message says at which `place` one is not, and the `remedy`."""
+    if not is_concrete(value):
+        return
+    array = numbers(name, value)
+    if not np.issubdtype(array.dtype, np.integer):
+        raise InputError(f"{name} must be integers, was {array.dtype}; {remedy}")
+    if array.size and (array.min() < 0 or array.max() >= end):
+        where = tuple(int(i) for i in np.argwhere((array < 0) | (array >= end))[0])
+        at = f" at {place} {', '.join(map(str, where))}" if where else ""
+        raise InputError(f"{name} must lie in [0, {end}), was {array[where]}{at}; {remedy}")
+
+
 def numbers(name: str, value: Any) -> np.ndarray:
-    """The numbers of an array, or of lists of equal length."""
+    """The numbers, none of them complex or masked, of an array, or of lists of equal length."""
+    if np.ma.is_masked(value):
+        raise InputError(f"{name} has masked entries; drop them first")
     try:
         array = np.asarray(value)
-        if jnp.issubdtype(array.dtype, np.number) or array.dtype == bool:
-            return array
     except (TypeError, ValueError):  # Lists of other lengths; keys.
-        pass
-    raise InputError(f"{name} must be a number, or an array of numbers, was {_shown(repr(value))}")
+        array = None
+    if array is None or not (jnp.issubdtype(array.dtype, np.number) or array.dtype == bool):
+        raise InputError(
+            f"{name} must be a number, or an array of numbers, was {_shown(repr(value))}"
+        )
+    if jnp.issubdtype(array.dtype, np.complexfloating):
+        raise InputError(f"{name} must be real, was {array.dtype}; take the real part first")
+    return array
 
 
 def _shown(value: Any) -> str:

@@ -25,6 +25,15 @@ def posterior(function=jb.hyper_posterior, stats=STATS, **changes):
     return lambda: function(MODEL._replace(**changes), stats)
 
 
+def record(**changes):
+    one = {"task": 1, "feature": np.ones(2), "reward": 1.0}
+    return lambda: jb.add_record(STATS, jb.BanditLog(**(one | changes)))
+
+
+def scan(**changes):
+    return lambda: jb.scan_statistics(STATS, jb.BanditLog(**(LOG | changes)))
+
+
 def bound(feature=None, alpha=0.1, **changes):
     feature = np.eye(2) if feature is None else feature
     return lambda: jb.lower_confidence_bound(GAUSSIAN._replace(**changes), feature, alpha)
@@ -86,6 +95,47 @@ BAD = {
     "reward length": (
         statistics(reward=np.ones(3)),
         r"log\.reward must have shape.*\(2,\), was \(3,\)",
+    ),
+    "feature masked": (
+        statistics(feature=np.ma.masked_equal(np.eye(2), 0)),
+        r"log\.feature has masked entries; drop them first",
+    ),
+    "reward masked": (
+        statistics(reward=np.ma.array([1.0, 2.0], mask=[False, True])),
+        r"log\.reward has masked entries; drop them first",
+    ),
+    "feature complex": (
+        statistics(feature=1j * np.eye(2)),
+        r"log\.feature must be real, was complex128; take the real part",
+    ),
+    "reward complex": (statistics(reward=np.ones(2, np.complex64)), r"log\.reward must be real"),
+    "record's task out of range": (
+        record(task=3),
+        r"record\.task must lie in \[0, 3\), was 3; .*stats says how many",
+    ),
+    "record's task negative": (record(task=-1), r"record\.task must lie in.*was -1;"),
+    "record's task not integer": (record(task=0.5), r"record\.task must be integers"),
+    "record's feature of other d": (
+        record(feature=np.ones(3)),
+        r"record\.feature must have shape \[features\] = \(2,\), was \(3,\)",
+    ),
+    "record's reward NaN": (record(reward=np.nan), r"record\.reward must be finite"),
+    "several records": (
+        record(task=[0, 1], feature=np.eye(2), reward=[1, 2]),
+        r"record\.task must have shape \[\] = \(\), was \(2,\)",
+    ),
+    "scanned task out of range": (
+        scan(task=[0, 3]),
+        r"log\.task must lie in \[0, 3\), was 3 at record 1; .*stats says how many",
+    ),
+    "scanned task negative": (scan(task=[-1, 0]), r"log\.task.*-1 at record 0"),
+    "scanned feature rank": (
+        scan(feature=np.ones(2)),
+        r"log\.feature must have shape \[records, features\]",
+    ),
+    "scanned reward masked": (
+        scan(reward=np.ma.masked_equal([1, 2], 2)),
+        r"log\.reward has masked",
     ),
     "tasks zero": (statistics(tasks=0), r"tasks must be a whole number of at least 1, was 0"),
     "tasks not whole": (statistics(tasks=2.5), r"tasks must be a whole number"),
