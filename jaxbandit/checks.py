@@ -68,9 +68,7 @@ def check_named(name: str, value: Any, what: str) -> None:
 
 def check_shape(name: str, value: Any, shape: tuple[int | None, ...], axes: str) -> None:
     """Shape of an array; None stands for any length, `axes` for how the message names them."""
-    # Arrays are not fetched from their device for that.
-    known = hasattr(value, "shape") or not is_concrete(value)
-    actual = np.shape(value) if known else numbers(name, value).shape
+    actual = shape_of(name, value)
     if len(actual) != len(shape) or any(
         want not in (None, have) for want, have in zip(shape, actual, strict=True)
     ):
@@ -79,14 +77,21 @@ def check_shape(name: str, value: Any, shape: tuple[int | None, ...], axes: str)
         raise InputError(f"{name} must have shape {axes} = ({lengths}{comma}), was {actual}")
 
 
-def check_broadcast(**values: Any) -> None:
+def shape_of(name: str, value: Any) -> tuple[int, ...]:
+    """Shape of an array, or of lists of equal length."""
+    # Arrays are not fetched from their device for that.
+    known = hasattr(value, "shape") or not is_concrete(value)
+    return np.shape(value) if known else numbers(name, value).shape
+
+
+def check_broadcast(values: Mapping[str, Any]) -> None:
     """Arrays of shapes that broadcast together."""
+    shapes = {name: shape_of(name, value) for name, value in values.items()}
     try:
-        np.broadcast_shapes(*map(np.shape, values.values()))
+        np.broadcast_shapes(*shapes.values())
     except ValueError:
-        shapes = " and ".join(str(np.shape(value)) for value in values.values())
-        names = " and ".join(values)
-        raise InputError(f"{names} must have shapes that broadcast, were {shapes}") from None
+        names, were = " and ".join(shapes), " and ".join(map(str, shapes.values()))
+        raise InputError(f"{names} must have shapes that broadcast, were {were}") from None
 
 
 def check_indices(name: str, value: Any, end: int, place: str, remedy: str) -> None:

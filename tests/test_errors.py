@@ -39,6 +39,11 @@ def bound(feature=None, alpha=0.1, **changes):
     return lambda: jb.lower_confidence_bound(GAUSSIAN._replace(**changes), feature, alpha)
 
 
+def taken(feature=None, action=(0, 0, 0)):
+    feature = np.ones((3, 4, 2)) if feature is None else feature
+    return lambda: jb.suboptimality(np.ones(2), feature, action)
+
+
 def simulation(key=None, runs=2, records=(5,), algorithms=None, **changes):
     key = jax.random.key(0) if key is None else key
     options = {} if algorithms is None else {"algorithms": algorithms}
@@ -196,6 +201,30 @@ BAD = {
     ),
     "many means": (bound(mean=np.zeros((4, 2))), r"gaussian\.mean must have shape.*jax\.vmap"),
     "cov of other d": (bound(cov=np.eye(3)), r"gaussian\.cov must have shape"),
+    "alpha of other shape": (
+        bound(feature=np.ones((3, 2)), alpha=np.ones(2)),
+        r"alpha and the bounds must have shapes that broadcast, were \(2,\) and \(3,\)",
+    ),
+    "candidate NaN": (
+        bound(feature=np.array([[1, 0], [0, np.nan]])),
+        r"feature must be finite, was nan at index \(1, 1\); drop",
+    ),
+    "candidate masked": (bound(feature=np.ma.masked_equal(np.eye(2), 0)), r"feature has masked"),
+    "candidate complex": (bound(feature=1j * np.ones(2)), r"feature must be real"),
+    "gaussian.mean NaN": (bound(mean=np.array([0, np.nan])), r"gaussian\.mean must be finite"),
+    "gaussian.cov NaN": (bound(cov=np.full((2, 2), np.nan)), r"gaussian\.cov must be finite"),
+    "gaussian.cov negative": (
+        bound(cov=-np.eye(2)),
+        r"gaussian\.cov must be positive semi-definite",
+    ),
+    "one action": (
+        lambda: jb.pessimistic_action(GAUSSIAN, np.ones(2), 0.1),
+        r"feature must have shape \[\.\.\., actions, features\], was \(2,\)",
+    ),
+    "no actions": (
+        lambda: jb.pessimistic_action(GAUSSIAN, np.ones((3, 0, 2)), 0.1),
+        r"feature must have shape \[\.\.\., actions, features\], was \(3, 0, 2\)",
+    ),
     "hyper_parameter of other d": (
         lambda: jb.oracle_posteriors(MODEL, STATS, np.zeros(3)),
         r"hyper_parameter must have shape",
@@ -204,9 +233,17 @@ BAD = {
         lambda: jb.oracle_posteriors(MODEL, STATS, np.array([np.nan, 0])),
         r"hyper_parameter must be finite",
     ),
-    "action of other shape": (
-        lambda: jb.suboptimality(np.ones(2), np.ones((3, 4, 2)), np.zeros(2, int)),
-        r"action must have shape",
+    "action of other shape": (taken(action=np.zeros(2, int)), r"action must have shape"),
+    "action out of range": (
+        taken(action=[0, 4, 0]),
+        r"action must lie in \[0, 4\), was 4 at context 1; it is the index",
+    ),
+    "action negative": (taken(action=[0, 0, -1]), r"action must lie in.*was -1 at context 2"),
+    "action not integer": (taken(action=np.zeros(3)), r"action must be integers, was float64"),
+    "choices NaN": (taken(feature=np.full((3, 4, 2), np.nan)), r"feature must be finite"),
+    "choices of one context's one action": (
+        taken(feature=np.ones(2), action=0),
+        r"feature must have shape \[\.\.\., actions, features\]",
     ),
     "seed for a key": (
         simulation(key=0),

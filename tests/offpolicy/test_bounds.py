@@ -259,6 +259,10 @@ BAD = {
         lambda: B.optimal_action(np.ones(2), np.ones(2)),
         r"feature must have shape \[..., actions, features\], was \(2,\)",
     ),
+    "features NaN": (
+        lambda: B.optimal_action(np.ones(2), np.array([[1.0, np.nan]])),
+        r"feature must be finite, was nan at index \(0, 1\)",
+    ),
     "long features": (
         lambda: B.optimal_gram(np.ones(2), np.array([[[3.0, 4.0], [0.0, 1.0]]])),
         r"norm 1 at most \(Assumption 1.*one has 5;.*scale_features\(5, model, stats\)",
