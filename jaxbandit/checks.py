@@ -19,6 +19,10 @@ LARGEST = 2**31 - 2
 """Rounds, runs and records are numbered in 32 bits, with a sign, and one past the last is too."""
 
 
+SEEDS = 2**32 - 1
+"""The largest seed that JAX, NumPy and scikit-learn all take."""
+
+
 class InputError(ValueError):
     """Input that cannot be used; the message names it and says what to do."""
 
@@ -35,6 +39,11 @@ def check_count(name: str, value: Any, minimum: int = 1, most: int = LARGEST) ->
     if value > most:
         raise InputError(f"{name} must be at most {most}, was {value}")
     return int(value)
+
+
+def check_seed(name: str, value: Any) -> int:
+    """A seed that is within range."""
+    return check_count(name, value, minimum=0, most=SEEDS)
 
 
 def check_whole(name: str, value: Any, minimum: int) -> None:
