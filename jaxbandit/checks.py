@@ -86,6 +86,13 @@ def check_shape(name: str, value: Any, shape: tuple[int | None, ...], axes: str)
         raise InputError(f"{name} must have shape {axes} = ({lengths}{comma}), was {actual}")
 
 
+def check_square(name: str, value: Any) -> int:
+    """A matrix over features; gives their number."""
+    length = shape_of(name, value)[-1:] or (None,)
+    check_shape(name, value, 2 * length, "[features, features]")
+    return shape_of(name, value)[0]
+
+
 def shape_of(name: str, value: Any) -> tuple[int, ...]:
     """Shape of an array, or of lists of equal length."""
     # Arrays are not fetched from their device for that.

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
-import numpy as np
 from jax import Array, lax
 from jax.nn import sigmoid, softplus
 from jax.tree_util import Partial
@@ -179,7 +178,6 @@ def _gaussian(factor: Array, hyper_parameter: Array, mean: Array, cov: Array) ->
 
 def _check_task_cov(task_cov: ArrayLike) -> Array:
     """A factor F of the task covariance, F F'."""
-    d = np.shape(task_cov)[0] if np.ndim(task_cov) else None
-    checks.check_shape("task_cov", task_cov, (d, d), "[features, features]")
+    checks.check_square("task_cov", task_cov)
     checks.check_covariance("task_cov", task_cov, singular=True)
     return linalg.psd_factor(jnp.asarray(task_cov, jnp.result_type(float, jnp.asarray(task_cov))))
