@@ -254,6 +254,29 @@ def test_laplace_is_the_float64_optimum():
         np.testing.assert_allclose(evidence, expected[2], rtol=RTOL / 10, atol=RTOL)
 
 
+@pytest.mark.float64
+@pytest.mark.parametrize("count", [0, 1, 7])
+def test_slopes_of_laplace(count):
+    """In task_cov, the hyper-parameter and features, through the mode, against differences."""
+    rng = np.random.default_rng(6)
+    feature, mask, mu = 3 * rng.normal(size=(9, 3)), np.arange(9) < count, rng.normal(size=3)
+    reward = rng.integers(2, size=9)
+    ways = rng.normal(size=(3, 3)), rng.normal(size=3), rng.normal(size=(9, 3))
+
+    @jax.jit
+    def value(along):
+        cov_way, mu_way, feature_way = (x * way for x, way in zip(along, ways, strict=True))
+        tasks = jb.bernoulli_laplace(COV + cov_way + cov_way.T)
+        records = jb.TaskRecords(feature + feature_way, reward, mask)
+        mean, cov = tasks.conditional(mu + mu_way, records)
+        return jnp.append(jnp.append(mean, cov), tasks.log_evidence(mu + mu_way, records))
+
+    steps = 1e-5 * np.eye(3)
+    expected = [(value(step) - value(-step)) / 2e-5 for step in steps]
+    slopes = jax.jit(jax.jacrev(value))(jnp.zeros(3))
+    np.testing.assert_allclose(slopes.T, expected, rtol=1e-6, atol=1e-8)
+
+
 def test_laplace_evidence_is_near_the_integral():
     """One feature, 20 records: the integral over the parameter by the trapezium rule."""
     rng = np.random.default_rng(4)
