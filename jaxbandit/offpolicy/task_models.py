@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array, lax
 from jax.nn import sigmoid, softplus
 from jax.tree_util import Partial
@@ -14,6 +15,7 @@ from jax.typing import ArrayLike
 from jaxtyping import Bool, Float
 
 from jaxbandit import checks, linalg, spd
+from jaxbandit.checks import InputError
 from jaxbandit.offpolicy.model import Gaussian, TaskStatistics
 
 # Damped Newton steps from the prior mean, and bisections of the length of each: to rounding, in
@@ -81,7 +83,7 @@ def bernoulli_laplace(task_cov: ArrayLike) -> TaskModel:
         task_cov: [features, features], positive semi-definite.
 
     Raises:
-        InputError: task_cov is not as above.
+        InputError: task_cov is not as above; where data is met, rewards other than 0 or 1.
     """
     factor = _check_task_cov(task_cov)
     return TaskModel(Partial(_laplace_conditional, factor), Partial(_laplace_evidence, factor))
@@ -182,6 +184,7 @@ def _laplace(
     factor: Array, hyper_parameter: Array, records: TaskRecords
 ) -> tuple[Array, Array, Array]:
     """Mode of u, the precision there, and minus the log density there, relative to the prior's."""
+    _check_rewards(records)
     feature = jnp.where(records.mask[:, None], records.feature, 0)
     centre, inside = linalg.matmul(feature, hyper_parameter), linalg.matmul(feature, factor)
     reward = jnp.where(records.mask, records.reward, 0).astype(inside.dtype)
@@ -205,6 +208,30 @@ def _laplace_evidence(factor: Array, hyper_parameter: Array, records: TaskRecord
 
 def _gaussian(factor: Array, hyper_parameter: Array, mean: Array, cov: Array) -> Gaussian:
     return Gaussian(hyper_parameter + linalg.matmul(factor, mean), linalg.congruence(factor, cov))
+
+
+def check_data(function: Any, data: Any) -> None:
+    """What the functions of `bernoulli_laplace` ask of their data; those of others ask nothing."""
+    if getattr(function, "func", None) in (_laplace_conditional, _laplace_evidence):
+        checks.check_kind("data", data, TaskRecords, "TaskRecords for bernoulli_laplace")
+        _check_rewards(data)
+
+
+def _check_rewards(records: TaskRecords) -> None:
+    """Rewards of 0 or 1 wherever there is a record, of one task or many."""
+    shape = checks.shape_of("data.mask", records.mask)
+    checks.check_shape("data.reward", records.reward, shape, "[..., records]")
+    checks.check_shape("data.feature", records.feature, (*shape, None), "[..., records, features]")
+    if not checks.is_concrete(records.reward, records.mask):
+        return
+    reward = checks.numbers("data.reward", records.reward)
+    wrong = ~np.isin(reward, (0, 1)) & checks.numbers("data.mask", records.mask).astype(bool)
+    if np.any(wrong):
+        where = tuple(int(i) for i in np.argwhere(wrong)[0])
+        raise InputError(
+            f"data.reward must be 0 or 1 for bernoulli_laplace, was {reward[where]} at index "
+            f"{where}; linear_gaussian takes any reward"
+        )
 
 
 def _check_task_cov(task_cov: ArrayLike) -> Array:

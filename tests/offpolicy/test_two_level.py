@@ -12,6 +12,7 @@ from jax.tree_util import Partial
 from scipy import optimize, stats
 
 import jaxbandit as jb
+from tests.messages import assert_refused
 
 X64 = jax.config.jax_enable_x64
 RTOL = 1e-9 if X64 else 2e-4
@@ -412,6 +413,38 @@ def test_bad_data_is_named(tasks, bad):
             jb.InputError, match="data must have arrays with one leading axis tasks"
         ):
             function(ONES, argument, bad)
+
+
+BINARY = jb.TaskRecords(np.ones((2, 3, 2)), np.eye(3)[:2], np.ones((2, 3), bool))
+
+
+@pytest.mark.parametrize(
+    ("bad", "message"),
+    [
+        (
+            BINARY._replace(reward=np.array([[0, 1, 1], [0, 0.5, 1]])),
+            r"data\.reward must be 0 or 1 for bernoulli_laplace, was 0\.5 at index \(1, 1\)",
+        ),
+        (BINARY._replace(reward=np.full((2, 3), np.nan)), r"data\.reward must be 0 or 1.*was nan"),
+        (BINARY._replace(reward=np.ones((2, 4))), r"data\.reward must have shape .* \(2, 4\)"),
+        (BINARY._replace(feature=np.ones((2, 3))), r"data\.feature must have shape"),
+        (tuple(BINARY), r"data must be TaskRecords for bernoulli_laplace, was tuple"),
+    ],
+)
+def test_bad_binary_data_is_named(bad, message):
+    tasks = jb.bernoulli_laplace(jnp.eye(2))
+    assert_refused(lambda: jb.marginal_posteriors(ONES, tasks.conditional, bad), message)
+    assert_refused(lambda: jb.particle_log_weights(ONES, tasks.log_evidence, bad), message)
+
+
+def test_padding_and_other_task_models_may_hold_any_reward():
+    tasks, padded = jb.bernoulli_laplace(jnp.eye(2)), BINARY._replace(mask=np.eye(3)[:2] > 0)
+    padded = padded._replace(reward=padded.reward + np.where(padded.mask, 0, np.nan))
+    assert np.all(np.isfinite(jb.marginal_posteriors(ONES, tasks.conditional, padded).mean))
+    one = jax.tree.map(lambda x: x[0], BINARY)
+    assert_refused(lambda: tasks.conditional(ONES[0], one._replace(reward=2 * one.reward)), "was 2")
+    data = BINARY._replace(reward=np.full((2, 3), 0.5))
+    jb.marginal_posteriors(ONES, lambda mu, _: jb.Gaussian(mu, jnp.eye(2)), data)
 
 
 def test_bad_task_models_are_named(data):
