@@ -65,6 +65,12 @@ def check_kind(name: str, value: Any, kind: type, wanted: str, remedy: str = "")
         raise InputError(f"{name} must be {wanted}, was {type(value).__name__}{remedy}")
 
 
+def check_function(name: str, value: Any, arguments: str) -> None:
+    """Something to be called with `arguments`."""
+    if not callable(value):
+        raise InputError(f"{name} must be a function of {arguments}, was {_shown(repr(value))}")
+
+
 def check_named(name: str, value: Any, what: str) -> None:
     """A mapping that has something in it."""
     if not isinstance(value, Mapping):

@@ -210,7 +210,6 @@ BAD = {
         r"feature must be finite, was nan at index \(1, 1\); drop",
     ),
     "candidate masked": (bound(feature=np.ma.masked_equal(np.eye(2), 0)), r"feature has masked"),
-    "candidate complex": (bound(feature=1j * np.ones(2)), r"feature must be real"),
     "gaussian.mean NaN": (bound(mean=np.array([0, np.nan])), r"gaussian\.mean must be finite"),
     "gaussian.cov NaN": (bound(cov=np.full((2, 2), np.nan)), r"gaussian\.cov must be finite"),
     "gaussian.cov negative": (
@@ -278,6 +277,58 @@ BAD = {
         r"task_weights must have a positive sum",
     ),
     "no algorithms": (simulation(algorithms={}), r"algorithms must name at least one"),
+    "algorithms in a list": (
+        simulation(algorithms=[jb.hieropo]),
+        r"algorithms must be a dictionary, \{.its name.: algorithm\}, was list",
+    ),
+    "algorithm no function": (
+        simulation(algorithms={"mine": 3}),
+        r"algorithm 'mine' must be a function of \(model, stats, hyper-parameter\), was 3",
+    ),
+    "algorithm of other type": (
+        simulation(algorithms={"HierOPO": jb.hieropo, "mine": lambda m, s, h: tuple(STATS[:2])}),
+        r"what algorithm 'mine' gives must be a Gaussian, was tuple",
+    ),
+    "algorithm of other mean": (
+        simulation(algorithms={"mine": lambda m, s, h: GAUSSIAN}),
+        r"what algorithm 'mine' gives, mean, must have shape .*\(3, 2\), was \(2,\)",
+    ),
+    "algorithm of other cov": (
+        simulation(algorithms={"mine": lambda m, s, h: jb.Gaussian(s.moment, s.moment)}),
+        r"what algorithm 'mine' gives, cov, must have shape .*\(3, 2, 2\), was \(3, 2\)",
+    ),
+    "instance of other type": (
+        simulation(draw_instance=lambda key, design: (np.ones(2), np.ones((3, 2)))),
+        r"what draw_instance gives must be an Instance, was tuple",
+    ),
+    "instance of other m": (
+        simulation(draw_instance=lambda key, design: jb.Instance(np.ones(2), np.ones((4, 2)))),
+        r"draw_instance gives, task_parameter, must have shape .*\(3, 2\), was \(4, 2\)",
+    ),
+    "instance of other d": (
+        simulation(draw_instance=lambda key, design: jb.Instance(np.ones(3), np.ones((3, 2)))),
+        r"draw_instance gives, hyper_parameter, must have shape .*\(2,\), was \(3,\)",
+    ),
+    "draws of other shape": (
+        simulation(draw_features=lambda key, design, shape: np.ones(shape)),
+        r"what draw_features gives must have shape .* = \(128, 2\), was \(128,\)",
+    ),
+    "logging policy of other shape": (
+        simulation(logging_policy=lambda key, design, feature: np.zeros(2, int)),
+        r"logging_policy must give one integer action, gave int\d+\[2\]",
+    ),
+    "logging policy of other type": (
+        simulation(logging_policy=lambda key, design, feature: 1.5),
+        r"logging_policy must give one integer action, gave float\d+\[\]",
+    ),
+    "simulation inside jit": (
+        lambda: jax.jit(lambda key: simulation(key)())(jax.random.key(0)),
+        r"a simulation must have values, was traced; call it outside jax\.jit",
+    ),
+    "design traced": (
+        lambda: jax.jit(lambda alpha: simulation(alpha=alpha)())(0.1),
+        r"a simulation must have values, was traced",
+    ),
     "design features zero": (
         lambda: jb.synthetic_design(features=0),
         r"features must be a whole number",
