@@ -217,13 +217,14 @@ def check_data(function: Any, data: Any) -> None:
         _check_rewards(data)
 
 
-def _check_rewards(records: TaskRecords) -> None:
+def _check_rewards(records: Any) -> None:
     """Rewards of 0 or 1 wherever there is a record, of one task or many."""
     shape = checks.shape_of("data.mask", records.mask)
     checks.check_shape("data.reward", records.reward, shape, "[..., records]")
     checks.check_shape("data.feature", records.feature, (*shape, None), "[..., records, features]")
-    if not checks.is_concrete(records.reward, records.mask):
+    if not checks.is_concrete(records):
         return
+    checks.numbers("data.feature", records.feature)
     reward = checks.numbers("data.reward", records.reward)
     wrong = ~np.isin(reward, (0, 1)) & checks.numbers("data.mask", records.mask).astype(bool)
     if np.any(wrong):

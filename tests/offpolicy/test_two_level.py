@@ -428,6 +428,10 @@ BINARY = jb.TaskRecords(np.ones((2, 3, 2)), np.eye(3)[:2], np.ones((2, 3), bool)
         (BINARY._replace(reward=np.full((2, 3), np.nan)), r"data\.reward must be 0 or 1.*was nan"),
         (BINARY._replace(reward=np.ones((2, 4))), r"data\.reward must have shape .* \(2, 4\)"),
         (BINARY._replace(feature=np.ones((2, 3))), r"data\.feature must have shape"),
+        (
+            BINARY._replace(feature=np.ma.masked_equal(np.ones((2, 3, 2)), 1)),
+            r"data\.feature has masked entries; drop them first",
+        ),
         (tuple(BINARY), r"data must be TaskRecords for bernoulli_laplace, was tuple"),
     ],
 )
