@@ -19,6 +19,10 @@ LARGEST = 2**31 - 2
 """Rounds, runs and records are numbered in 32 bits, with a sign, and one past the last is too."""
 
 
+SEEDS = 2**32 - 1
+"""The largest seed that JAX, NumPy and scikit-learn all take."""
+
+
 class InputError(ValueError):
     """Input that cannot be used; the message names it and says what to do."""
 
@@ -35,6 +39,11 @@ def check_count(name: str, value: Any, minimum: int = 1, most: int = LARGEST) ->
     if value > most:
         raise InputError(f"{name} must be at most {most}, was {value}")
     return int(value)
+
+
+def check_seed(name: str, value: Any) -> int:
+    """A seed that is within range."""
+    return check_count(name, value, minimum=0, most=SEEDS)
 
 
 def check_whole(name: str, value: Any, minimum: int) -> None:
@@ -56,6 +65,12 @@ def check_kind(name: str, value: Any, kind: type, wanted: str, remedy: str = "")
         raise InputError(f"{name} must be {wanted}, was {type(value).__name__}{remedy}")
 
 
+def check_function(name: str, value: Any, arguments: str) -> None:
+    """Something to be called with `arguments`."""
+    if not callable(value):
+        raise InputError(f"{name} must be a function of {arguments}, was {_shown(repr(value))}")
+
+
 def check_named(name: str, value: Any, what: str) -> None:
     """A mapping that has something in it."""
     if not isinstance(value, Mapping):
@@ -68,9 +83,7 @@ def check_named(name: str, value: Any, what: str) -> None:
 
 def check_shape(name: str, value: Any, shape: tuple[int | None, ...], axes: str) -> None:
     """Shape of an array; None stands for any length, `axes` for how the message names them."""
-    # Arrays are not fetched from their device for that.
-    known = hasattr(value, "shape") or not is_concrete(value)
-    actual = np.shape(value) if known else numbers(name, value).shape
+    actual = shape_of(name, value)
     if len(actual) != len(shape) or any(
         want not in (None, have) for want, have in zip(shape, actual, strict=True)
     ):
@@ -79,15 +92,58 @@ def check_shape(name: str, value: Any, shape: tuple[int | None, ...], axes: str)
         raise InputError(f"{name} must have shape {axes} = ({lengths}{comma}), was {actual}")
 
 
+def check_square(name: str, value: Any) -> int:
+    """A matrix over features; gives their number."""
+    length = shape_of(name, value)[-1:] or (None,)
+    check_shape(name, value, 2 * length, "[features, features]")
+    return shape_of(name, value)[0]
+
+
+def shape_of(name: str, value: Any) -> tuple[int, ...]:
+    """Shape of an array, or of lists of equal length."""
+    # Arrays are not fetched from their device for that.
+    known = hasattr(value, "shape") or not is_concrete(value)
+    return np.shape(value) if known else numbers(name, value).shape
+
+
+def check_broadcast(values: Mapping[str, Any]) -> None:
+    """Arrays of shapes that broadcast together."""
+    shapes = {name: shape_of(name, value) for name, value in values.items()}
+    try:
+        np.broadcast_shapes(*shapes.values())
+    except ValueError:
+        names, were = " and ".join(shapes), " and ".join(map(str, shapes.values()))
+        raise InputError(f"{names} must have shapes that broadcast, were {were}") from None
+
+
+def check_indices(name: str, value: Any, end: int, place: str, remedy: str) -> None:
+    """Integers in [0, end); a message says at which `place` one is not, and the `remedy`."""
+    if not is_concrete(value):
+        return
+    array = numbers(name, value)
+    if not np.issubdtype(array.dtype, np.integer):
+        raise InputError(f"{name} must be integers, was {array.dtype}; {remedy}")
+    if array.size and (array.min() < 0 or array.max() >= end):
+        where = tuple(int(i) for i in np.argwhere((array < 0) | (array >= end))[0])
+        at = f" at {place} {', '.join(map(str, where))}" if where else ""
+        raise InputError(f"{name} must lie in [0, {end}), was {array[where]}{at}; {remedy}")
+
+
 def numbers(name: str, value: Any) -> np.ndarray:
-    """The numbers of an array, or of lists of equal length."""
+    """The numbers, none of them complex or masked, of an array, or of lists of equal length."""
+    if np.ma.is_masked(value):
+        raise InputError(f"{name} has masked entries; drop them first")
     try:
         array = np.asarray(value)
-        if jnp.issubdtype(array.dtype, np.number) or array.dtype == bool:
-            return array
     except (TypeError, ValueError):  # Lists of other lengths; keys.
-        pass
-    raise InputError(f"{name} must be a number, or an array of numbers, was {_shown(repr(value))}")
+        array = None
+    if array is None or not (jnp.issubdtype(array.dtype, np.number) or array.dtype == bool):
+        raise InputError(
+            f"{name} must be a number, or an array of numbers, was {_shown(repr(value))}"
+        )
+    if jnp.issubdtype(array.dtype, np.complexfloating):
+        raise InputError(f"{name} must be real, was {array.dtype}; take the real part first")
+    return array
 
 
 def _shown(value: Any) -> str:

@@ -48,6 +48,13 @@ def inner(first: Float[Array, "... d"], second: Float[Array, "... d"]) -> Float[
     return total
 
 
+def positive_root(square: Float[Array, "..."]) -> Float[Array, "..."]:
+    """Square root; 0, with a slope of 0, where a square is 0 or rounding took it below."""
+    # The inner `where` keeps the slope finite there; NaN stays NaN.
+    none = square <= 0
+    return jnp.where(none, 0, jnp.sqrt(jnp.where(none, 1, square)))
+
+
 def symmetrize(matrix: Float[Array, "*batch d d"]) -> Float[Array, "*batch d d"]:
     """The symmetric part of a matrix."""
     return 0.5 * (matrix + jnp.swapaxes(matrix, -1, -2))

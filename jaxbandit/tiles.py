@@ -27,7 +27,7 @@ import numpy as np
 from jax import Array
 
 from jaxbandit import keys, moments, tile_programs
-from jaxbandit.checks import InputError, check_count
+from jaxbandit.checks import InputError, check_count, check_function, is_concrete
 from jaxbandit.summaries import Joined, Layout
 from jaxbandit.tile_programs import (
     MOST_TILES,
@@ -81,15 +81,17 @@ def run_tiles(
         written_out: as in `Job`.
 
     Raises:
-        InputError: `runs` or `threads` is not a positive integer, `progress` is no function, or
-            every run was non-finite.
+        InputError: `runs` or `threads` is not a positive integer, `progress` is no function, an
+            array is traced, or every run was non-finite.
 
     Warns:
         UserWarning: some runs were non-finite.
     """
     runs = check_count("runs", runs)
-    if progress is not None and not callable(progress):
-        raise InputError(f"progress must be a function of (done, runs), was {progress!r}")
+    if progress is not None:
+        check_function("progress", progress, "(done, runs)")
+    if not is_concrete(key, params):
+        raise InputError("a simulation must have values, was traced; call it outside jax.jit")
     job = Job(program, static, params, runs, width, written_out)
     work = ((job, index) for index in range(job.tiles))
     merged = moments.Moments(np.float64(0), np.float64(0), np.float64(0))

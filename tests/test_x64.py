@@ -20,6 +20,7 @@ FILES = {
         "offpolicy/test_empirical_bayes.py::test_fit_is_the_maximum_of_the_dense_likelihood",
         "offpolicy/test_evaluation.py::test_values_are_those_of_a_loop",
         "offpolicy/test_evaluation.py::test_predictions_and_their_scores",
+        "offpolicy/test_two_level.py::test_slopes_of_laplace",
         "hierarchical/test_belief.py::test_every_round_is_the_posterior_of_all_records",
     ],
     "bounds": ["offpolicy/test_bounds.py", "online/test_bounds.py"],

@@ -16,6 +16,7 @@ import jax.numpy as jnp
 from jax import Array, lax
 from jaxtyping import Float, Int
 
+from jaxbandit.checks import check_shape
 from jaxbandit.hierarchical.belief import Own, Shared, learn, task_posterior
 from jaxbandit.hierarchical.policy import HierarchicalPolicy
 from jaxbandit.kernel import one_kernel
@@ -114,7 +115,10 @@ def play_round(
     mean, cov = task_posterior(number, belief.shared, own)
 
     def index_of_run(params: Any, mean: Array, cov: Array, feature: Array, normal: Array) -> Array:
-        return policy.index(params, Gaussian(mean, cov), feature, normal)
+        index = policy.index(params, Gaussian(mean, cov), feature, normal)
+        name = getattr(policy.index, "__name__", repr(policy.index))
+        check_shape(f"what index {name!r} gives", index, feature.shape[:1], "[actions]")
+        return index
 
     rule = jax.vmap(index_of_run, in_axes=(None, -1, -1, -1, -1), out_axes=-1)
     rule = written_out(rule) if as_kernel else rule

@@ -16,7 +16,13 @@ from jaxbandit.hierarchical.belief import Shared, believe
 from jaxbandit.hierarchical.play import Belief, Situation, play_rounds, tile_belief
 from jaxbandit.hierarchical.policy import HierarchicalPolicy, Prior
 from jaxbandit.keys import Purpose, purpose_key, run_key
-from jaxbandit.offpolicy.design import Instance, OffPolicyDesign, draw_log
+from jaxbandit.offpolicy.design import (
+    Instance,
+    OffPolicyDesign,
+    draw_choices,
+    draw_log,
+    draw_truth,
+)
 from jaxbandit.offpolicy.model import TaskStatistics
 from jaxbandit.offpolicy.statistics import empty_statistics, listed_statistics
 from jaxbandit.summaries import TileOutput
@@ -125,7 +131,7 @@ def draw_start(
     key: Array, design: OffPolicyDesign, records: int
 ) -> tuple[Instance, TaskStatistics]:
     """A run's truth, and statistics of its log."""
-    instance = design.draw_instance(purpose_key(key, Purpose.INSTANCE), design)
+    instance = draw_truth(purpose_key(key, Purpose.INSTANCE), design)
     d = instance.hyper_parameter.shape[0]
     if records == 0:
         return instance, empty_statistics(design.max_tasks, d, instance.hyper_parameter.dtype)
@@ -149,7 +155,7 @@ def draw_situation(
         task = (draws.to_uniform(scalars[0]) * design.tasks).astype(jnp.int32)
     else:
         task = ((number - 1) * design.tasks // rounds).astype(jnp.int32)
-    features = design.draw_features(
+    features = draw_choices(
         purpose_key(key, Purpose.ROUND_FEATURES, number), design, (design.actions,)
     )
     normal = draws.normal(purpose_key(key, Purpose.POLICY, number), (d,))

@@ -17,7 +17,7 @@ from jax import Array
 from jax.typing import ArrayLike
 
 from jaxbandit import tiles
-from jaxbandit.checks import InputError, check_count
+from jaxbandit.checks import InputError, check_count, check_kind, check_named
 from jaxbandit.hierarchical.policy import HierarchicalPolicy, usual_policies
 from jaxbandit.hierarchical.program import Order, program
 from jaxbandit.keys import root_key
@@ -80,7 +80,8 @@ def simulate_hierarchical(
 
     Raises:
         InputError: counts below one, too many rounds, an unknown order, no policies, checkpoints
-            that do not increase from 1 to `rounds`, a design that is not valid.
+            that do not increase from 1 to `rounds`, a design that is not valid, a function of it or
+            of a policy that gives another shape or type than it should, a call inside `jax.jit`.
 
     Source:
         Hong et al. 2022, "Hierarchical Bayesian bandits", section 3.
@@ -98,8 +99,9 @@ def simulate_hierarchical(
     if order not in ("random", "sequential"):
         raise InputError(f'order must be "random" or "sequential", was {order!r}')
     policies = usual_policies() if policies is None else policies
-    if not policies:
-        raise InputError("policies must name at least one policy, was empty")
+    check_named("policies", policies, "policy")
+    for name, policy in policies.items():
+        check_kind(f"policy {name!r}", policy, HierarchicalPolicy, "a HierarchicalPolicy")
     ends = check_checkpoints(checkpoints, rounds)
     design = check_design(design)
     if order == "sequential" and rounds * design.max_tasks > _MOST:

@@ -35,7 +35,7 @@ from jaxbandit import checks, linalg
 from jaxbandit.checks import InputError
 from jaxbandit.eigen import symmetric_eigenvalues
 from jaxbandit.offpolicy.coverage import check_optimal_gram, smallest_eigenvalue
-from jaxbandit.offpolicy.intervals import check_alpha
+from jaxbandit.offpolicy.intervals import check_alpha, check_widths
 from jaxbandit.offpolicy.model import HierarchicalGaussian, check_model
 
 
@@ -82,13 +82,14 @@ def single_task_bound(
     Source:
         Hong et al. 2023, theorem 1.
     """
-    prior_cov = jnp.asarray(prior_cov, float)
-    d = prior_cov.shape[-1] if prior_cov.ndim else 1
-    checks.check_shape("prior_cov", prior_cov, (d, d), "[features, features]")
+    d = checks.check_square("prior_cov", prior_cov)
     checks.check_covariance("prior_cov", prior_cov, singular=True)
+    checks.check_shape("noise_std", noise_std, (), "[]")
     checks.check_positive("noise_std", noise_std)
+    checks.check_broadcast({"count": count, "gamma": gamma, "alpha": alpha})
     samples = _effective_samples(count, gamma, jnp.asarray(noise_std, float))
-    return _root(d, 1 / _largest_eigenvalue(prior_cov) + samples, check_alpha(alpha))
+    prior = _largest_eigenvalue(jnp.asarray(prior_cov, float))
+    return _root(d, 1 / prior + samples, check_widths(alpha))
 
 
 def flatopo_bound(

@@ -35,13 +35,27 @@ def optimal_action(
         feature: [*contexts, actions, features].
 
     Raises:
-        InputError: shapes disagree.
+        InputError: shapes disagree, a number is not finite.
     """
+    check_choices(task_parameter, feature)
     theta, feature = jnp.asarray(task_parameter, float), jnp.asarray(feature, float)
-    if feature.ndim < 2:
-        raise InputError(f"feature must have shape [..., actions, features], was {feature.shape}")
-    checks.check_shape("task_parameter", theta, feature.shape[-1:], "[features]")
     return jnp.argmax(linalg.inner(feature, theta), axis=-1)
+
+
+def check_choices(task_parameter: ArrayLike, feature: ArrayLike) -> None:
+    """A task's parameter, and features of the actions that it chooses from."""
+    shape = check_actions(feature)
+    checks.check_shape("task_parameter", task_parameter, shape[-1:], "[features]")
+    checks.check_finite("task_parameter", task_parameter)
+    checks.check_finite("feature", feature)
+
+
+def check_actions(feature: ArrayLike) -> tuple[int, ...]:
+    """Shape of features that have an axis of actions, of at least one."""
+    shape = checks.shape_of("feature", feature)
+    if len(shape) < 2 or shape[-2] == 0:
+        raise InputError(f"feature must have shape [..., actions, features], was {shape}")
+    return shape
 
 
 def optimal_gram(
@@ -61,11 +75,13 @@ def optimal_gram(
         [features, features], positive semi-definite with a trace of 1 at most.
 
     Raises:
-        InputError: shapes disagree, or a feature vector with a norm above 1.
+        InputError: shapes disagree, a number is not finite, or a feature vector with a norm above
+            1.
 
     Source:
         Hong et al. 2023, assumptions 1 and 3.
     """
+    action = optimal_action(task_parameter, feature)
     feature = jnp.asarray(feature, float)
     if checks.is_concrete(feature):
         norm = np.sqrt(np.max(np.sum(np.asarray(feature, np.float64) ** 2, axis=-1), initial=0))
@@ -75,7 +91,6 @@ def optimal_gram(
                 f"{norm:.4g}; divide features by that, and the model and statistics with them: "
                 f"jaxbandit.bounds.scale_features({norm:.4g}, model, stats)"
             )
-    action = optimal_action(task_parameter, feature)
     taken = jnp.take_along_axis(feature, action[..., None, None], axis=-2)[..., 0, :]
     taken = taken.reshape((-1, feature.shape[-1]))
     return linalg.outer_gram(taken.T) / taken.shape[0]

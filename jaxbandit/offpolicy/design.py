@@ -32,6 +32,10 @@ class Instance(NamedTuple):
     """$\\theta_s$ of each task."""
 
 
+LoggingPolicy = Callable[[Array, "OffPolicyDesign", Array], Array]
+"""(key, design, features [actions, features]) -> action."""
+
+
 @partial(
     jax.tree_util.register_dataclass,
     data_fields=["model", "tasks", "alpha", "task_weights", "arrays"],
@@ -70,7 +74,7 @@ class OffPolicyDesign:
     """Width of the confidence interval."""
     task_weights: Any = None
     """[max_tasks], how often each task is logged; None for uniform."""
-    logging_policy: Callable[[Array, OffPolicyDesign, Array], Array] | None = None
+    logging_policy: LoggingPolicy | None = None
     """(key, design, features [actions, features]) -> action; None for uniform."""
     arrays: Any = field(default=())
     """Whatever arrays the functions need."""
@@ -152,6 +156,37 @@ def draw_uniform_features(key: Array, design: OffPolicyDesign, shape: tuple[int,
     return jnp.moveaxis(uniform - 0.5, 0, -1).astype(model.hyper_mean.dtype)
 
 
+def draw_truth(key: Array, design: OffPolicyDesign) -> Instance:
+    """What the design's `draw_instance` gives, of the right shapes.
+
+    Raises:
+        InputError: it is no `Instance`, or its shapes are others.
+    """
+    instance = design.draw_instance(key, design)
+    name, d = "what draw_instance gives", design.model.hyper_mean.shape[0]
+    checks.check_kind(name, instance, Instance, "an Instance")
+    checks.check_shape(f"{name}, hyper_parameter,", instance.hyper_parameter, (d,), "[features]")
+    checks.check_shape(
+        f"{name}, task_parameter,",
+        instance.task_parameter,
+        (design.max_tasks, d),
+        "[max_tasks, features]",
+    )
+    return instance
+
+
+def draw_choices(key: Array, design: OffPolicyDesign, shape: tuple[int, ...]) -> Array:
+    """What the design's `draw_features` gives, of the right shape.
+
+    Raises:
+        InputError: its shape is another.
+    """
+    feature = design.draw_features(key, design, shape)
+    wanted = (*shape, design.model.hyper_mean.shape[0])
+    checks.check_shape("what draw_features gives", feature, wanted, "[*shape, features]")
+    return feature
+
+
 def draw_log(key: Array, design: OffPolicyDesign, instance: Instance, records: int) -> BanditLog:
     """A log drawn by the design's logging policy.
 
@@ -162,7 +197,8 @@ def draw_log(key: Array, design: OffPolicyDesign, instance: Instance, records: i
         records: number of records; the first n are the same whatever the number.
 
     Raises:
-        InputError: records below one, a design that is not valid.
+        InputError: records below one, a design that is not valid, a function of it that gives
+            another shape or type than it should.
     """
     design = check_design(design)
     blocks = -(-check_count("records", records) // _RECORDS)
@@ -209,16 +245,27 @@ def _log_block(key: Array, design: OffPolicyDesign, instance: Instance, block: A
     task = _task_of(task_word, design)
     if design.logging_policy is None:
         # The features of an action taken uniformly at random are those of any action.
-        feature = design.draw_features(feature_key, design, (_RECORDS,))
+        feature = draw_choices(feature_key, design, (_RECORDS,))
     else:
-        choices = design.draw_features(feature_key, design, (_RECORDS, design.actions))
+        choices = draw_choices(feature_key, design, (_RECORDS, design.actions))
         action_keys = jax.random.split(purpose_key(key, Purpose.LOG_ACTION, block), _RECORDS)
-        choose = design.logging_policy
-        action = jax.vmap(lambda k, c: choose(k, design, c))(action_keys, choices)
+        action = jax.vmap(partial(_logged_action, design, design.logging_policy))(
+            action_keys, choices
+        )
         feature = jnp.take_along_axis(choices, action[:, None, None], axis=1)[:, 0]
     noise = draws.to_normal(noise_word)
     mean = linalg.inner(feature, instance.task_parameter[task])
     return BanditLog(task, feature, mean + model.noise_std * noise.astype(mean.dtype))
+
+
+def _logged_action(
+    design: OffPolicyDesign, choose: LoggingPolicy, key: Array, feature: Array
+) -> Array:
+    action = choose(key, design, feature)
+    shape, dtype = np.shape(action), jnp.result_type(action)
+    if shape != () or not jnp.issubdtype(dtype, jnp.integer):
+        raise InputError(f"logging_policy must give one integer action, gave {dtype}{list(shape)}")
+    return action
 
 
 def _task_of(word: UInt32[Array, " records"], design: OffPolicyDesign) -> Int[Array, " records"]:

@@ -105,7 +105,7 @@ def fit_hierarchy(
         covariance: shape of task_cov: `"full"`, `"diagonal"`, or `"isotropic"` (one variance).
         noise_std: known standard deviation of rewards; None to fit it.
         floor: least standard deviations, as a share: of the rewards' residuals for noise_std, of
-            the parameter that would explain them alone for each feature in task_cov.
+            the parameter that would explain them alone for each feature in task_cov. Below 1.
         restarts: further random starts; the best maximum is kept.
         seed: of those.
         tolerance: nats that the next step may still gain at convergence.
@@ -137,7 +137,9 @@ def fit_hierarchy(
     checks.check_count("restarts", restarts, 0)
     checks.check_count("max_iterations", max_iterations)
     checks.check_positive("tolerance", tolerance)
-    checks.check_positive("floor", floor)
+    checks.check_shape("floor", floor, (), "[]")
+    checks.check_probability("floor", floor)
+    checks.check_seed("seed", seed)
     if covariance not in STRUCTURES:
         raise InputError(f"covariance must be one of {', '.join(STRUCTURES)}, was {covariance!r}")
     if noise_std is not None:

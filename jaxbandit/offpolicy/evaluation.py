@@ -19,7 +19,7 @@ from jaxtyping import Float
 
 from jaxbandit import checks, linalg
 from jaxbandit.checks import InputError
-from jaxbandit.offpolicy.model import BanditLog, Gaussian
+from jaxbandit.offpolicy.model import BanditLog, Gaussian, check_log
 
 
 class Prediction(NamedTuple):
@@ -74,13 +74,16 @@ def predict(posteriors: Gaussian, log: BanditLog, noise_std: ArrayLike) -> Predi
         noise_std: [].
 
     Raises:
-        InputError: shapes disagree.
+        InputError: shapes disagree, a task is out of range or not an integer, or a feature is not
+            finite.
     """
-    feature = jnp.asarray(log.feature)
-    d = posteriors.mean.shape[-1]
-    checks.check_shape("log.feature", feature, (None, d), "[records, features]")
-    checks.check_shape("log.task", log.task, feature.shape[:1], "[records]")
-    return _predict(posteriors, jnp.asarray(log.task), feature, jnp.asarray(noise_std, float))
+    checks.check_shape("posteriors.mean", posteriors.mean, (None, None), "[tasks, features]")
+    m, d = np.shape(posteriors.mean)
+    checks.check_shape("posteriors.cov", posteriors.cov, (m, d, d), "[tasks, features, features]")
+    check_log(log._replace(reward=None), m, d, "posteriors")
+    checks.check_finite("log.feature", log.feature)
+    task, feature = jnp.asarray(log.task), jnp.asarray(log.feature)
+    return _predict(posteriors, task, feature, jnp.asarray(noise_std, float))
 
 
 def score_held_out(
@@ -97,7 +100,7 @@ def score_held_out(
             as much as the level says.
 
     Raises:
-        InputError: shapes disagree, a level outside (0, 1).
+        InputError: shapes disagree, a reward that is not finite, a level outside (0, 1).
 
     >>> import jax.numpy as jnp, jaxbandit as jb
     >>> prediction = jb.Prediction(mean=jnp.zeros(4), std=jnp.ones(4))
@@ -106,8 +109,9 @@ def score_held_out(
     (1.129, [0.5])
     """
     checks.check_probability("levels", levels)
-    reward = jnp.asarray(reward, float)
     checks.check_shape("reward", reward, prediction.mean.shape, "[records]")
+    checks.check_finite("reward", reward)
+    reward = jnp.asarray(reward, float)
     return _score(prediction, reward, jnp.atleast_1d(jnp.asarray(levels, float)))
 
 

@@ -49,10 +49,14 @@ class HierarchyMixture(NamedTuple):
 
         Its hyper_cov is singular where there are fewer clusters than features, as it may be.
 
+        Raises:
+            InputError: there is no such cluster.
+
         Source:
             Hong et al. 2023, section 7.2.
         """
         centres = self.hyper_mean
+        checks.check_count("cluster", cluster, minimum=0, most=len(centres) - 1)
         off = centres - jnp.mean(centres, axis=0)
         hyper_cov = linalg.matmul(off.T, off) / max(len(centres) - 1, 1)
         return HierarchicalGaussian(
@@ -86,7 +90,7 @@ def fit_hierarchy_mixture(
     Args:
         stats: raw sums per task.
         clusters: number of clusters, at most the tasks with records.
-        floor: least standard deviation within a cluster, as a share of that of all tasks.
+        floor: least standard deviation within a cluster, as a share of that of all tasks, below 1.
         restarts: random starts; the best after a short run is followed to the end.
         seed: of those.
         tolerance: nats that a step may still gain at convergence.
@@ -109,7 +113,9 @@ def fit_hierarchy_mixture(
     clusters = checks.check_count("clusters", clusters)
     restarts = checks.check_count("restarts", restarts)
     checks.check_count("max_iterations", max_iterations)
-    checks.check_positive("floor", floor)
+    checks.check_shape("floor", floor, (), "[]")
+    checks.check_probability("floor", floor)
+    checks.check_seed("seed", seed)
     checks.check_positive("tolerance", tolerance)
     single = fit_hierarchy(stats, hyper_cov="fixed")
     rng = np.random.default_rng(seed)

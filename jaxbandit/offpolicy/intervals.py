@@ -85,14 +85,14 @@ def interval_probability(features: int, alpha: ArrayLike, tasks: int = 1) -> Arr
 
     Args:
         features: d.
-        alpha: width of the confidence intervals, at least 0.
+        alpha: width of the confidence intervals, at least 0, any shape.
         tasks: m, how many tasks the bounds are to hold for together.
 
     Raises:
         InputError: features or tasks below one, a negative alpha.
     """
     d, m = checks.check_count("features", features), checks.check_count("tasks", tasks)
-    alpha = check_alpha(alpha)
+    alpha = check_widths(alpha)
     return jnp.maximum(1 - m * gammaincc(d / 2, alpha**2 / 2), 0)
 
 
@@ -108,22 +108,25 @@ def data_dependent_bound(
         gaussian: the posterior that the policy acts on, mean [features], cov [features, features].
         task_parameter: [features], the true parameter.
         feature: [*contexts, actions, features]; contexts weigh the same.
-        alpha: width of the confidence intervals.
+        alpha: [], width of the confidence intervals.
 
     Returns:
         [], in reward units.
 
     Raises:
-        InputError: shapes disagree, a negative alpha.
+        InputError: shapes disagree, a number is not finite, cov is no covariance, a negative alpha.
 
     Source:
         Hong et al. 2023, eq. 10.
     """
-    alpha, feature = check_alpha(alpha), jnp.asarray(feature)
-    action = optimal_action(task_parameter, feature)
+    alpha = check_alpha(alpha)
+    action, feature = optimal_action(task_parameter, feature), jnp.asarray(feature)
+    d = feature.shape[-1]
+    checks.check_shape("gaussian.cov", gaussian.cov, (d, d), "[features, features]")
+    checks.check_covariance("gaussian.cov", gaussian.cov, singular=True)
     taken = jnp.take_along_axis(feature, action[..., None, None], axis=-2)[..., 0, :]
     variance = linalg.quadratic_form(jnp.asarray(gaussian.cov), taken)
-    return 2 * alpha * jnp.mean(jnp.sqrt(jnp.maximum(variance, 0)))
+    return 2 * alpha * jnp.mean(linalg.positive_root(variance))
 
 
 def trace_bound(
@@ -138,25 +141,33 @@ def trace_bound(
     Args:
         cov: [features, features], the posterior covariance.
         optimal_gram: [features, features], from `jaxbandit.bounds.optimal_gram`.
-        alpha: width of the confidence intervals.
+        alpha: [], width of the confidence intervals.
 
     Returns:
         [], in reward units.
 
     Raises:
-        InputError: shapes disagree, features of norm above one, a negative alpha.
+        InputError: shapes disagree, cov is no covariance, features of norm above one, a negative
+            alpha.
 
     Source:
         Hong et al. 2023, appendix A.1.
     """
+    checks.check_square("cov", cov)
+    checks.check_covariance("cov", cov, singular=True)
     cov = jnp.asarray(cov, float)
-    checks.check_shape("cov", cov, (None, cov.shape[-1]), "[features, features]")
     optimal = check_optimal_gram(optimal_gram, cov.shape)
-    return 2 * check_alpha(alpha) * jnp.sqrt(jnp.maximum(jnp.sum(optimal * cov), 0))
+    return 2 * check_alpha(alpha) * linalg.positive_root(jnp.sum(optimal * cov))
 
 
 def check_alpha(alpha: ArrayLike) -> Array:
-    """A width as floating numbers, at least 0."""
+    """One width as a floating number, at least 0."""
+    checks.check_shape("alpha", alpha, (), "[]")
+    return check_widths(alpha)
+
+
+def check_widths(alpha: ArrayLike) -> Array:
+    """Widths as floating numbers, at least 0."""
     checks.check_not_negative("alpha", alpha)
     return jnp.asarray(alpha, float)
 

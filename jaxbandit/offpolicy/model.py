@@ -94,6 +94,32 @@ def check_model(model: HierarchicalGaussian) -> HierarchicalGaussian:
     return HierarchicalGaussian(*(jnp.asarray(field, dtype) for field in model))
 
 
+def check_log(log: BanditLog, tasks: int, features: int | None, source: str) -> None:
+    """Shapes of a log and, where values are known, its tasks; rewards may be left out, as None.
+
+    Args:
+        log: to be checked.
+        tasks: as many as `source`, an argument, says.
+        features: as many as a record has; None for any number.
+        source: as the messages name it.
+
+    Raises:
+        InputError: shapes disagree, a task is out of range or not an integer.
+    """
+    checks.check_shape("log.feature", log.feature, (None, features), "[records, features]")
+    n = np.shape(log.feature)[0]
+    checks.check_shape("log.task", log.task, (n,), "[records]")
+    if log.reward is not None:
+        checks.check_shape("log.reward", log.reward, (n,), "[records]")
+    check_tasks("log.task", log.task, tasks, source)
+
+
+def check_tasks(name: str, task: Any, tasks: int, source: str) -> None:
+    """Integers in [0, tasks), where values are known; `source` as in `check_log`."""
+    remedy = f"number the tasks 0, 1, ... first; {source} says how many there are"
+    checks.check_indices(name, task, tasks, "record", remedy)
+
+
 def check_statistics(stats: TaskStatistics, features: int, dtype: jnp.dtype) -> TaskStatistics:
     """The statistics as arrays, sums in the given floating type.
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 from jax.typing import ArrayLike
 from jaxtyping import Float, Int
@@ -16,6 +17,7 @@ from jaxtyping import Float, Int
 from jaxbandit import checks, linalg
 from jaxbandit.checks import InputError
 from jaxbandit.offpolicy import posterior
+from jaxbandit.offpolicy.coverage import check_actions, check_choices
 from jaxbandit.offpolicy.model import Gaussian, HierarchicalGaussian, TaskStatistics
 
 Algorithm = Callable[[HierarchicalGaussian, TaskStatistics, Array], Gaussian]
@@ -63,7 +65,8 @@ def lower_confidence_bound(
         [...], in reward units.
 
     Raises:
-        InputError: shapes disagree; alpha is negative.
+        InputError: shapes disagree; a number is not finite, cov is no covariance, or alpha is
+            negative.
 
     Source:
         Hong et al. 2023, eqs. 2-3 and 8.
@@ -74,11 +77,11 @@ def lower_confidence_bound(
     >>> jb.lower_confidence_bound(theta, jnp.array([[1.0, 0.0], [0.0, 2.0]]), alpha=0.5).tolist()
     [0.5, -1.0]
     """
-    mean, cov, feature = _parameter(gaussian, feature)
+    mean, cov, feature = _checked(gaussian, feature)
     checks.check_not_negative("alpha", alpha)
-    variance = linalg.quadratic_form(cov, feature)
-    # Rounding can take the variance of a well-known direction below zero.
-    return linalg.inner(feature, mean) - alpha * jnp.sqrt(jnp.maximum(variance, 0))
+    std = linalg.positive_root(linalg.quadratic_form(cov, feature))
+    checks.check_broadcast({"alpha": alpha, "the bounds": std})
+    return linalg.inner(feature, mean) - alpha * std
 
 
 def pessimistic_action(
@@ -94,6 +97,7 @@ def pessimistic_action(
     Raises:
         InputError: as `lower_confidence_bound`.
     """
+    check_actions(feature)
     return jnp.argmax(lower_confidence_bound(gaussian, feature, alpha), axis=-1)
 
 
@@ -113,28 +117,38 @@ def suboptimality(
         [], in reward units, at least 0.
 
     Raises:
-        InputError: shapes disagree.
+        InputError: shapes disagree; a number is not finite, an action is not an integer or is out
+            of range.
 
     Source:
         Hong et al. 2023, section 2.
     """
+    check_choices(task_parameter, feature)
     theta, feature = jnp.asarray(task_parameter), jnp.asarray(feature)
-    action = jnp.asarray(action)
-    checks.check_shape("task_parameter", theta, feature.shape[-1:], "[features]")
     checks.check_shape("action", action, feature.shape[:-2], "[*contexts]")
+    remedy = "it is the index of a row of feature"
+    checks.check_indices("action", action, feature.shape[-2], "context", remedy)
     reward = linalg.inner(feature, theta)
-    taken = jnp.take_along_axis(reward, action[..., None], axis=-1)[..., 0]
+    taken = jnp.take_along_axis(reward, jnp.asarray(action)[..., None], axis=-1)[..., 0]
     return jnp.mean(jnp.max(reward, axis=-1) - taken)
 
 
-def _parameter(gaussian: Gaussian, feature: ArrayLike) -> tuple[Array, Array, Array]:
-    mean, cov, feature = jnp.asarray(gaussian.mean), jnp.asarray(gaussian.cov), jnp.asarray(feature)
-    if mean.ndim != 1:
+# Checks.
+
+
+def _checked(gaussian: Gaussian, feature: ArrayLike) -> tuple[Array, Array, Array]:
+    mean, cov = gaussian
+    if np.ndim(mean) != 1:
         raise InputError(
-            f"gaussian.mean must have shape [features], was {mean.shape}; use jax.vmap over tasks"
+            f"gaussian.mean must have shape [features], was {np.shape(mean)}; "
+            "use jax.vmap over tasks"
         )
-    d = mean.shape[0]
+    d = np.shape(mean)[0]
     checks.check_shape("gaussian.cov", cov, (d, d), "[features, features]")
-    if feature.ndim == 0 or feature.shape[-1] != d:
-        raise InputError(f"feature must have shape [..., {d}], was {feature.shape}")
-    return mean, cov, feature
+    shape = checks.shape_of("feature", feature)
+    if shape[-1:] != (d,):
+        raise InputError(f"feature must have shape [..., {d}], was {shape}")
+    checks.check_finite("gaussian.mean", mean)
+    checks.check_covariance("gaussian.cov", cov, singular=True)
+    checks.check_finite("feature", feature)
+    return jnp.asarray(mean), jnp.asarray(cov), jnp.asarray(feature)

@@ -20,10 +20,24 @@ from jax.typing import ArrayLike
 from jaxtyping import Float
 
 from jaxbandit import linalg, tile_programs, tiles
-from jaxbandit.checks import InputError, check_count
+from jaxbandit.checks import (
+    InputError,
+    check_count,
+    check_function,
+    check_kind,
+    check_named,
+    check_shape,
+)
 from jaxbandit.keys import Purpose, purpose_keys, run_key
 from jaxbandit.moments import Moments, in_words
-from jaxbandit.offpolicy.design import Instance, OffPolicyDesign, check_design, draw_log
+from jaxbandit.offpolicy.design import (
+    Instance,
+    OffPolicyDesign,
+    check_design,
+    draw_choices,
+    draw_log,
+    draw_truth,
+)
 from jaxbandit.offpolicy.model import BanditLog, Gaussian, TaskStatistics
 from jaxbandit.offpolicy.policy import ALGORITHMS, Algorithm
 from jaxbandit.offpolicy.statistics import empty_statistics, listed_statistics, listed_width
@@ -100,7 +114,8 @@ def simulate_offpolicy(
 
     Raises:
         InputError: records not increasing from at least 1, no algorithms, a design whose model,
-            alpha or counts are not valid, runs or threads below one.
+            alpha or counts are not valid, runs or threads below one, an algorithm or a function of
+            the design that gives another shape or type than it should, a call inside `jax.jit`.
 
     Source:
         Hong et al. 2023, section 7.
@@ -143,8 +158,9 @@ def prepare(
 ) -> tile_programs.Job:
     """What the engine plays, from checked arguments of `simulate_offpolicy`."""
     records = _check_records(records)
-    if not algorithms:
-        raise InputError("algorithms must name at least one algorithm, was empty")
+    check_named("algorithms", algorithms, "algorithm")
+    for name, algorithm in algorithms.items():
+        check_function(f"algorithm {name!r}", algorithm, "(model, stats, hyper-parameter)")
     return tile_programs.Job(
         _program,
         (records, tuple(algorithms.items())),
@@ -227,9 +243,9 @@ def _curves(
 def _draw(key: Array, design: OffPolicyDesign, records: int, spare: int) -> _Run:
     """One run; its log is followed by `spare` empty records."""
     instance_key, context_key = purpose_keys(key, (Purpose.INSTANCE, Purpose.CONTEXTS))
-    instance = design.draw_instance(instance_key, design)
+    instance = draw_truth(instance_key, design)
     log = draw_log(key, design, instance, records)
-    contexts = design.draw_features(context_key, design, (design.actions, design.contexts))
+    contexts = draw_choices(context_key, design, (design.actions, design.contexts))
     return _Run(
         instance,
         jax.tree.map(lambda x: jnp.pad(x, [(0, spare)] + [(0, 0)] * (x.ndim - 1)), log),
@@ -246,7 +262,8 @@ def _evaluate(
 ) -> dict[str, Float[Array, ""]]:
     """Suboptimality of each algorithm, averaged over tasks and contexts."""
     posteriors = [
-        algorithm(design.model, stats, run.instance.hyper_parameter) for _, algorithm in algorithms
+        _checked(name, algorithm(design.model, stats, run.instance.hyper_parameter), design)
+        for name, algorithm in algorithms
     ]
     # One program for all algorithms' actions, which is most of the work.
     stacked = jax.tree.map(lambda *x: jnp.stack(x), *posteriors)
@@ -258,6 +275,16 @@ def _evaluate(
     # Whatever an algorithm says of tasks that do not exist counts for nothing.
     lost = jnp.sum(jnp.where(listed, losses, 0) / design.tasks, axis=-1)
     return {name: lost[i] for i, (name, _) in enumerate(algorithms)}
+
+
+def _checked(name: str, posterior: Any, design: OffPolicyDesign) -> Gaussian:
+    """What an algorithm gave, if of the right type and shapes."""
+    what = f"what algorithm {name!r} gives"
+    check_kind(what, posterior, Gaussian, "a Gaussian")
+    m, d = design.max_tasks, design.model.hyper_mean.shape[0]
+    check_shape(f"{what}, mean,", posterior.mean, (m, d), "[tasks, features]")
+    check_shape(f"{what}, cov,", posterior.cov, (m, d, d), "[tasks, features, features]")
+    return posterior
 
 
 def _pessimistic_loss(

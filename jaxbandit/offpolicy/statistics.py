@@ -20,7 +20,7 @@ from jaxtyping import Bool, Int
 from jaxbandit import checks, linalg, packed, tiles
 from jaxbandit.checks import InputError, check_count
 from jaxbandit.kernel import called_as_kernel
-from jaxbandit.offpolicy.model import BanditLog, TaskStatistics
+from jaxbandit.offpolicy.model import BanditLog, TaskStatistics, check_log, check_tasks
 
 # Fewest records in a chunk of a long log: enough to fill blocks, so few that memory stays flat.
 _CHUNK = 1 << 18
@@ -47,7 +47,18 @@ def add_record(stats: TaskStatistics, record: BanditLog) -> TaskStatistics:
     """Statistics with one more record; `record` has a scalar task and reward, [features] features.
 
     Cost does not depend on the number of tasks or records: the body of an online update.
+
+    Raises:
+        InputError: shapes disagree, the task is out of range or not an integer, or a feature or the
+            reward is not finite.
     """
+    m, d = np.shape(stats.moment)
+    checks.check_shape("record.task", record.task, (), "[]")
+    checks.check_shape("record.feature", record.feature, (d,), "[features]")
+    checks.check_shape("record.reward", record.reward, (), "[]")
+    check_tasks("record.task", record.task, m, "stats")
+    checks.check_finite("record.feature", record.feature)
+    checks.check_finite("record.reward", record.reward)
     task, feature, reward = (jnp.asarray(field) for field in record)
     return TaskStatistics(
         gram=stats.gram.at[task].add(feature[:, None] * feature),
@@ -58,7 +69,15 @@ def add_record(stats: TaskStatistics, record: BanditLog) -> TaskStatistics:
 
 
 def scan_statistics(stats: TaskStatistics, log: BanditLog) -> TaskStatistics:
-    """`add_record` over a log, in order: a `lax.scan` that can be continued and mapped."""
+    """`add_record` over a log, in order: a `lax.scan` that can be continued and mapped.
+
+    Raises:
+        InputError: as `add_record`.
+    """
+    m, d = np.shape(stats.moment)
+    check_log(log, m, d, "stats")
+    checks.check_finite("log.feature", log.feature)
+    checks.check_finite("log.reward", log.reward)
     return _scan(stats, BanditLog(*(jnp.asarray(field) for field in log)))
 
 
@@ -74,7 +93,7 @@ def task_statistics(log: BanditLog, tasks: int) -> TaskStatistics:
 
     Raises:
         InputError: the log is empty, shapes disagree, a task is out of range or not an integer, or
-            a feature or reward is not finite.
+            a feature or reward is masked, complex or not finite.
 
     Warns:
         UserWarning: features nearly depend on each other, as a constant and a year do, and sums in
@@ -90,15 +109,15 @@ def task_statistics(log: BanditLog, tasks: int) -> TaskStatistics:
     [[1.0, 0.0], [3.0, 5.0]]
     """
     tasks = check_count("tasks", tasks)
-    checks.check_shape("log.feature", log.feature, (None, None), "[records, features]")
-    n, d = np.shape(log.feature)
-    if n == 0 or d == 0:
-        raise InputError(f"log.feature must have records and features, has shape {(n, d)}")
-    checks.check_shape("log.task", log.task, (n,), "[records]")
-    checks.check_shape("log.reward", log.reward, (n,), "[records]")
+    check_log(log, tasks, None, "tasks=")
+    if 0 in np.shape(log.feature):
+        raise InputError(
+            f"log.feature must have records and features, has shape {np.shape(log.feature)}"
+        )
     if not checks.is_concrete(log):
         return _scatter(log, tasks)
-    _check_tasks(np.asarray(log.task), tasks)
+    for name in ("feature", "reward"):
+        checks.numbers(f"log.{name}", getattr(log, name))
     dtype = np.dtype(jnp.result_type(float))
     device = _cpu()
     stats = _scatter(log, tasks) if device is None else _stream(log, tasks, dtype, device)
@@ -139,19 +158,6 @@ def listed_width(tasks: int, features: int) -> int:
 
 def _is_product(tasks: int) -> bool:
     return tasks <= tiles.by_platform(_PRODUCT_TASKS)
-
-
-def _check_tasks(task: np.ndarray, tasks: int) -> None:
-    if not np.issubdtype(task.dtype, np.integer):
-        raise InputError(
-            f"log.task must be integers, was {task.dtype}; number the tasks 0, 1, ... first"
-        )
-    if task.min() < 0 or task.max() >= tasks:
-        record = int(np.argmax((task < 0) | (task >= tasks)))
-        raise InputError(
-            f"log.task must lie in [0, {tasks}), was {task[record]} at record {record}; "
-            "tasks= is the number of tasks"
-        )
 
 
 def _warn_of_lost_digits(feature: np.ndarray, tasks: int, eps: float) -> None:

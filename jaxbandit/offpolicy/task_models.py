@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
@@ -14,6 +15,7 @@ from jax.typing import ArrayLike
 from jaxtyping import Bool, Float
 
 from jaxbandit import checks, linalg, spd
+from jaxbandit.checks import InputError
 from jaxbandit.offpolicy.model import Gaussian, TaskStatistics
 
 # Damped Newton steps from the prior mean, and bisections of the length of each: to rounding, in
@@ -81,7 +83,7 @@ def bernoulli_laplace(task_cov: ArrayLike) -> TaskModel:
         task_cov: [features, features], positive semi-definite.
 
     Raises:
-        InputError: task_cov is not as above.
+        InputError: task_cov is not as above; where data is met, rewards other than 0 or 1.
     """
     factor = _check_task_cov(task_cov)
     return TaskModel(Partial(_laplace_conditional, factor), Partial(_laplace_evidence, factor))
@@ -120,31 +122,41 @@ def _linear_evidence(
     return -0.5 * (constant + square / variance - fitted + log_det)
 
 
-def _laplace(
-    factor: Array, hyper_parameter: Array, records: TaskRecords
-) -> tuple[Array, Array, Array]:
-    """Mode of u, the precision there, and minus the log density there, relative to the prior's."""
-    feature = jnp.where(records.mask[:, None], records.feature, 0)
-    reward = jnp.where(records.mask, records.reward, 0)
-    centre, inside = linalg.matmul(feature, hyper_parameter), linalg.matmul(feature, factor)
-    identity = jnp.eye(len(factor), dtype=inside.dtype)
+class _Rewards(NamedTuple):
+    """What a task's rewards say of u: of their logits `centre + inside u`, and of u itself."""
 
-    def logit(mode: Array) -> Array:
-        return centre + linalg.matmul(inside, mode)
+    inside: Float[Array, "records features"]
+    centre: Float[Array, " records"]
+    reward: Float[Array, " records"]
+    """0 or 1."""
 
-    def precision(mode: Array) -> Array:
-        weight = sigmoid(logit(mode)) * sigmoid(-logit(mode))
-        return identity + linalg.matmul(inside.T, weight[:, None] * inside)
+    def logit(self, u: Array) -> Array:
+        return self.centre + linalg.matmul(self.inside, u)
+
+    def gradient(self, u: Array) -> Array:
+        """Of minus the log density; it vanishes at the mode."""
+        return u + linalg.matmul(self.inside.T, sigmoid(self.logit(u)) - self.reward)
+
+    def precision(self, u: Array) -> Array:
+        """The gradient's own."""
+        weight = sigmoid(self.logit(u)) * sigmoid(-self.logit(u))
+        identity = jnp.eye(len(u), dtype=self.inside.dtype)
+        return identity + linalg.matmul(self.inside.T, weight[:, None] * self.inside)
+
+
+@jax.custom_jvp
+def _mode(rewards: _Rewards) -> Array:
+    """The u of highest density."""
+    inside, _, reward = rewards
 
     def newton(_: Array, mode: Array) -> Array:
-        gradient = mode + linalg.matmul(inside.T, sigmoid(logit(mode)) - reward)
-        step = -spd.solve(precision(mode), gradient)
+        step = -spd.solve(rewards.precision(mode), rewards.gradient(mode))
         change = linalg.matmul(inside, step)
 
         def narrow(_: Array, bracket: tuple[Array, Array]) -> tuple[Array, Array]:
             low, high = bracket
             middle = jnp.sqrt(low * high)
-            error = sigmoid(logit(mode) + middle * change) - reward
+            error = sigmoid(rewards.logit(mode) + middle * change) - reward
             slope = linalg.inner(mode + middle * step, step) + jnp.sum(error * change)
             return jnp.where(slope > 0, low, middle), jnp.where(slope > 0, middle, high)
 
@@ -156,11 +168,32 @@ def _laplace(
         length, _ = lax.fori_loop(0, _BISECTIONS, narrow, (safe, jnp.ones_like(safe)))
         return mode + length * step
 
-    mode = lax.fori_loop(0, _NEWTON_STEPS, newton, jnp.zeros_like(inside, shape=len(factor)))
-    at_mode = logit(mode)
+    return lax.fori_loop(0, _NEWTON_STEPS, newton, jnp.zeros_like(inside, shape=inside.shape[1]))
+
+
+@_mode.defjvp
+def _mode_jvp(primals: tuple[_Rewards], tangents: tuple[_Rewards]) -> tuple[Array, Array]:
+    # The gradient g(mode, rewards) stays 0, so H dmode = -dg, whatever led to the mode.
+    mode = _mode(*primals)
+    _, change = jax.jvp(lambda rewards: rewards.gradient(mode), primals, tangents)
+    # A product, which has a transpose.
+    return mode, -linalg.matmul(spd.inverse(primals[0].precision(mode))[0], change)
+
+
+def _laplace(
+    factor: Array, hyper_parameter: Array, records: TaskRecords
+) -> tuple[Array, Array, Array]:
+    """Mode of u, the precision there, and minus the log density there, relative to the prior's."""
+    _check_rewards(records)
+    feature = jnp.where(records.mask[:, None], records.feature, 0)
+    centre, inside = linalg.matmul(feature, hyper_parameter), linalg.matmul(feature, factor)
+    reward = jnp.where(records.mask, records.reward, 0).astype(inside.dtype)
+    rewards = _Rewards(inside, centre, reward)
+    mode = _mode(rewards)
+    at_mode = rewards.logit(mode)
     loss = reward * softplus(-at_mode) + (1 - reward) * softplus(at_mode)
     energy = jnp.sum(jnp.where(records.mask, loss, 0)) + 0.5 * linalg.inner(mode, mode)
-    return mode, precision(mode), energy
+    return mode, rewards.precision(mode), energy
 
 
 def _laplace_conditional(factor: Array, hyper_parameter: Array, records: TaskRecords) -> Gaussian:
@@ -177,9 +210,33 @@ def _gaussian(factor: Array, hyper_parameter: Array, mean: Array, cov: Array) ->
     return Gaussian(hyper_parameter + linalg.matmul(factor, mean), linalg.congruence(factor, cov))
 
 
+def check_data(function: Any, data: Any) -> None:
+    """What the functions of `bernoulli_laplace` ask of their data; those of others ask nothing."""
+    if getattr(function, "func", None) in (_laplace_conditional, _laplace_evidence):
+        checks.check_kind("data", data, TaskRecords, "TaskRecords for bernoulli_laplace")
+        _check_rewards(data)
+
+
+def _check_rewards(records: Any) -> None:
+    """Rewards of 0 or 1 wherever there is a record, of one task or many."""
+    shape = checks.shape_of("data.mask", records.mask)
+    checks.check_shape("data.reward", records.reward, shape, "[..., records]")
+    checks.check_shape("data.feature", records.feature, (*shape, None), "[..., records, features]")
+    if not checks.is_concrete(records):
+        return
+    checks.numbers("data.feature", records.feature)
+    reward = checks.numbers("data.reward", records.reward)
+    wrong = ~np.isin(reward, (0, 1)) & checks.numbers("data.mask", records.mask).astype(bool)
+    if np.any(wrong):
+        where = tuple(int(i) for i in np.argwhere(wrong)[0])
+        raise InputError(
+            f"data.reward must be 0 or 1 for bernoulli_laplace, was {reward[where]} at index "
+            f"{where}; linear_gaussian takes any reward"
+        )
+
+
 def _check_task_cov(task_cov: ArrayLike) -> Array:
     """A factor F of the task covariance, F F'."""
-    d = np.shape(task_cov)[0] if np.ndim(task_cov) else None
-    checks.check_shape("task_cov", task_cov, (d, d), "[features, features]")
+    checks.check_square("task_cov", task_cov)
     checks.check_covariance("task_cov", task_cov, singular=True)
     return linalg.psd_factor(jnp.asarray(task_cov, jnp.result_type(float, jnp.asarray(task_cov))))

@@ -22,7 +22,7 @@ from jaxtyping import Float
 from jaxbandit import checks
 from jaxbandit.checks import InputError
 from jaxbandit.offpolicy.model import Gaussian
-from jaxbandit.offpolicy.task_models import Conditional, LogEvidence
+from jaxbandit.offpolicy.task_models import Conditional, LogEvidence, check_data
 
 
 def marginal_posteriors(
@@ -48,7 +48,7 @@ def marginal_posteriors(
 
     Raises:
         InputError: shapes disagree, there are no particles or tasks, a particle is not finite, a
-            log weight is NaN or +inf, or all are -inf.
+            log weight is NaN or +inf, or all are -inf, data is not what the task model asks for.
 
     Source:
         Hong et al. 2023, section 3.1, eqs. 4-5.
@@ -62,7 +62,7 @@ def marginal_posteriors(
     ([[2.0], [1.0]], [0.75, 2.0])
     """
     particles, log_weights = _check_particles(particles, log_weights)
-    _check_data(data)
+    _check_data(conditional, data)
     return _marginal_posteriors(particles, _as_pytree(conditional), data, log_weights)
 
 
@@ -87,7 +87,7 @@ def particle_log_weights(
         InputError: as `marginal_posteriors`.
     """
     particles, log_weights = _check_particles(particles, log_weights)
-    _check_data(data)
+    _check_data(log_evidence, data)
     return _particle_log_weights(particles, _as_pytree(log_evidence), data, log_weights)
 
 
@@ -184,13 +184,14 @@ def _check_log_weights(log_weights: ArrayLike) -> Array:
     return values
 
 
-def _check_data(data: Any) -> None:
+def _check_data(function: Callable[..., Any], data: Any) -> None:
     lengths = {np.shape(leaf)[:1] for leaf in jax.tree.leaves(data)}
     if len(lengths) != 1 or lengths & {(), (0,)}:
         shapes = [np.shape(leaf) for leaf in jax.tree.leaves(data)]
         raise InputError(
             f"data must have arrays with one leading axis tasks, of at least 1; has shapes {shapes}"
         )
+    check_data(function, data)
 
 
 def _check_conditional(shapes: Any) -> tuple[int, int]:

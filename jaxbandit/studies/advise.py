@@ -12,11 +12,10 @@ import polars as pl
 from rich.console import Console
 from rich.table import Table
 
-from jaxbandit.checks import InputError, check_count
+from jaxbandit.checks import InputError, check_count, check_seed
 from jaxbandit.datasets.log_file import LogFile
 from jaxbandit.online.arms import OfflineArms
 from jaxbandit.studies import contest, contest_plots
-from jaxbandit.studies.arguments import check_seed
 from jaxbandit.studies.arm_posterior import ArmRecords, arm_posterior, draw_means
 from jaxbandit.studies.figures import FigureResult
 from jaxbandit.studies.files import check_folder

@@ -13,7 +13,7 @@ import numpy as np
 import polars as pl
 from rich.console import Console
 
-from jaxbandit.checks import InputError
+from jaxbandit.checks import InputError, check_seed
 from jaxbandit.datasets.log_file import BATCH, Batch, LogFile
 from jaxbandit.offpolicy.covariance_structure import Structure
 from jaxbandit.offpolicy.empirical_bayes import FittedHierarchy, dependent_feature, fit_hierarchy
@@ -21,7 +21,6 @@ from jaxbandit.offpolicy.evaluation import HeldOutScore, predict, score_held_out
 from jaxbandit.offpolicy.model import BanditLog, Gaussian, HierarchicalGaussian, TaskStatistics
 from jaxbandit.offpolicy.posterior import new_task_posterior, task_posteriors
 from jaxbandit.offpolicy.statistics import empty_statistics, task_statistics
-from jaxbandit.studies.arguments import check_seed
 from jaxbandit.studies.files import check_place
 from jaxbandit.studies.log_model import LogColumns, LogModel, load_model, save_model
 

@@ -9,9 +9,8 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from jaxbandit.checks import LARGEST, InputError, check_count
+from jaxbandit.checks import LARGEST, SEEDS, InputError, check_count
 from jaxbandit.studies import components, ranges
-from jaxbandit.studies.arguments import SEEDS
 from jaxbandit.studies.spec import (
     Axis,
     Component,

@@ -14,9 +14,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from jaxbandit import tiles
-from jaxbandit.checks import InputError, check_count
+from jaxbandit.checks import InputError, check_count, check_seed
 from jaxbandit.studies import provenance
-from jaxbandit.studies.arguments import check_seed
 from jaxbandit.studies.figures import REGISTRY, FigureResult, Reporter, Settings
 from jaxbandit.studies.files import check_folder, whole
 

@@ -111,8 +111,8 @@ def _scored(
     names: list[str],
     alpha: float,
 ) -> pl.DataFrame:
-    # Of a new task, -1 is the last posterior.
-    mean, std = map(np.asarray, predict(posteriors, BanditLog(task, feature, None), 0.0))
+    place = np.where(task < 0, len(posteriors.mean) - 1, task)  # A new task's posterior is last.
+    mean, std = map(np.asarray, predict(posteriors, BanditLog(place, feature, None), 0.0))
     return (
         batch.frame.select(names)
         .with_columns(

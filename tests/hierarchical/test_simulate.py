@@ -214,6 +214,11 @@ def test_checkpoints_and_runs(without_log):
     np.testing.assert_array_equal(fewer.regret["HierTS"].mean, regret.mean)
 
 
+def one_number(width, gaussian, feature, normal):
+    """An index of one's own: of one action, where all are asked for."""
+    return gaussian.mean[0]
+
+
 BAD = {
     "rounds": ({"rounds": 0}, r"rounds must be a whole number of at least 1, was 0"),
     "records": ({"records": -1}, r"records must be a whole number of at least 0, was -1"),
@@ -226,6 +231,26 @@ BAD = {
     "checkpoints": (
         {"checkpoints": [3, 11]},
         r"checkpoints must increase from at least 1 to at most the horizon 10",
+    ),
+    "policies in a list": (
+        {"policies": [POLICIES["HierTS"]]},
+        r"policies must be a dictionary, .*, was list",
+    ),
+    "policy of other type": (
+        {"policies": {"lcb": jb.lcb()}},
+        r"policy 'lcb' must be a HierarchicalPolicy, was Policy",
+    ),
+    "index of other shape": (
+        {"policies": {"mine": POLICIES["HierUCB"]._replace(index=one_number)}},
+        r"what index 'one_number' gives must have shape \[actions\] = \(3,\), was \(\)",
+    ),
+    "instance": (
+        {"design": dataclasses.replace(DESIGN, draw_instance=lambda key, design: None)},
+        r"what draw_instance gives must be an Instance, was NoneType",
+    ),
+    "features": (
+        {"design": dataclasses.replace(DESIGN, draw_features=lambda key, _, shape: np.ones(shape))},
+        r"what draw_features gives must have shape .* = \(3, 2\), was \(3,\)",
     ),
     "key": ({"key": 3}, r"key must be one PRNG key, was 3"),
 }

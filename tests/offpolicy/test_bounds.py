@@ -253,6 +253,8 @@ MODEL = jb.HierarchicalGaussian(np.zeros(2), np.eye(2), np.eye(2), 1.0)
 SKEW = MODEL._replace(task_cov=np.array([[1.0, 0.5], [0.5, 1.0]]))
 HALF = np.stack([np.eye(2) / 2] * 3)
 COUNT = np.array([1, 0, 4])
+BELIEF = jb.Gaussian(np.zeros(2), np.eye(2))
+NEGATIVE = jb.Gaussian(np.zeros(2), -np.eye(2))
 BAD = {
     "delta zero": (lambda: B.exact_alpha(2, 0.0), r"delta must lie strictly between 0 and 1"),
     "delta one": (lambda: B.paper_alpha(2, 1.0), r"delta must lie strictly between 0 and 1"),
@@ -276,6 +278,42 @@ BAD = {
         lambda: B.flatopo_bound(MODEL, COUNT, 1.0, -1.0),
         r"alpha must not be negative",
     ),
+    "alpha of other shape": (
+        lambda: B.flatopo_bound(MODEL, COUNT, 1.0, np.ones(2)),
+        r"count and gamma and alpha must have shapes that broadcast, were \(3,\).* and \(2,\)",
+    ),
+    "several alphas": (
+        lambda: B.hieropo_bound(MODEL, COUNT, 1.0, HALF, np.ones(2)),
+        r"alpha must have shape \[\] = \(\), was \(2,\)",
+    ),
+    "several alphas for the trace": (
+        lambda: B.trace_bound(np.eye(2), HALF[0], np.ones(2)),
+        r"alpha must have shape \[\] = \(\), was \(2,\)",
+    ),
+    "several alphas for the contexts": (
+        lambda: B.data_dependent_bound(BELIEF, np.ones(2), np.ones((2, 2)), np.ones(2)),
+        r"alpha must have shape \[\] = \(\), was \(2,\)",
+    ),
+    "cov of other d": (
+        lambda: B.data_dependent_bound(BELIEF, np.ones(3), np.ones((2, 3)), 1.0),
+        r"gaussian\.cov must have shape \[features, features\] = \(3, 3\), was \(2, 2\)",
+    ),
+    "cov negative": (
+        lambda: B.data_dependent_bound(NEGATIVE, np.ones(2), np.ones((2, 2)), 1.0),
+        r"gaussian\.cov must be positive semi-definite",
+    ),
+    "cov negative in the trace": (
+        lambda: B.trace_bound(-np.eye(2), HALF[0], 1.0),
+        r"cov must be positive semi-definite",
+    ),
+    "cov a number": (
+        lambda: B.trace_bound(1.0, HALF[0], 1.0),
+        r"cov must have shape \[features, features\] = \(any, any\), was \(\)",
+    ),
+    "several noises": (
+        lambda: B.single_task_bound(np.eye(2), np.ones(2), 5, 1.0, 1.0),
+        r"noise_std must have shape \[\] = \(\), was \(2,\)",
+    ),
     "count negative": (
         lambda: B.flatopo_bound(MODEL, -COUNT, 1.0, 1.0),
         r"count must not be negative",
@@ -283,6 +321,10 @@ BAD = {
     "one action's features": (
         lambda: B.optimal_action(np.ones(2), np.ones(2)),
         r"feature must have shape \[..., actions, features\], was \(2,\)",
+    ),
+    "features NaN": (
+        lambda: B.optimal_action(np.ones(2), np.array([[1.0, np.nan]])),
+        r"feature must be finite, was nan at index \(0, 1\)",
     ),
     "long features": (
         lambda: B.optimal_gram(np.ones(2), np.array([[[3.0, 4.0], [0.0, 1.0]]])),

@@ -312,11 +312,22 @@ BAD = {
     ),
     "prior": (lambda: jb.fit_hierarchy(sums(draw()), hyper_cov="flat"), "hyper_cov must be"),
     "noise": (lambda: jb.fit_hierarchy(sums(draw()), noise_std=0.0), "noise_std must be positive"),
-    "floor": (lambda: jb.fit_hierarchy(sums(draw()), floor=0.0), "floor must be positive"),
+    "floor": (lambda: jb.fit_hierarchy(sums(draw()), floor=0.0), "floor must lie strictly between"),
+    "high floor": (lambda: jb.fit_hierarchy(sums(draw()), floor=2.0), "floor must.*was 2.0"),
+    "floors": (lambda: jb.fit_hierarchy(sums(draw()), floor=[0.1, 0.1]), "floor must have shape"),
+    "seed": (lambda: jb.fit_hierarchy(sums(draw()), seed=-1), "seed must be a whole number"),
     "restarts": (lambda: jb.fit_hierarchy(sums(draw()), restarts=-1), "restarts must be"),
     "nan": (
         lambda: jb.fit_hierarchy(sums(draw())._replace(square=np.full(TASKS, np.nan))),
         "stats.square must be finite",
+    ),
+    "nan gram": (
+        lambda: jb.fit_hierarchy(sums(draw())._replace(gram=np.full((TASKS, 2, 2), np.nan))),
+        "stats.gram must be finite",
+    ),
+    "nan moment": (
+        lambda: jb.fit_hierarchy(sums(draw())._replace(moment=np.full((TASKS, 2), np.nan))),
+        "stats.moment must be finite",
     ),
     "traced": (lambda: jax.jit(jb.fit_hierarchy)(sums(draw())), "outside jax.jit"),
 }

@@ -159,6 +159,17 @@ def ips(**changes):
     return lambda: jb.ips_value(**table | changes)
 
 
+def prediction(**changes):
+    """Of two records, by the posteriors of three tasks."""
+    posteriors = jb.Gaussian(np.zeros((3, 2)), np.stack([np.eye(2)] * 3))
+    log = {"task": [0, 2], "feature": np.eye(2), "reward": None}
+    return lambda: jb.predict(posteriors, jb.BanditLog(**log | changes), 1.0)
+
+
+def score(reward):
+    return lambda: jb.score_held_out(jb.Prediction(np.zeros(2), np.ones(2)), reward)
+
+
 def obp(**changes):
     return lambda: from_obp(obp_dictionary() | changes)
 
@@ -170,6 +181,21 @@ BAD = {
     "one record": (ips(reward=[1.0]), "at least two records"),
     "nan": (ips(reward=[np.nan, 1.0]), "reward must be finite"),
     "level": (ips(level=1.0), "level must lie strictly between"),
+    "masked": (ips(reward=np.ma.masked_equal([0.0, 1.0], 0)), "reward has masked entries; drop"),
+    "predict: task": (
+        prediction(task=[0, 3]),
+        r"log.task must lie in \[0, 3\), was 3 at record 1; .* posteriors says how many",
+    ),
+    "predict: negative task": (prediction(task=[-1, 0]), "log.task must lie in .* was -1"),
+    "predict: float task": (prediction(task=[0.0, 1.0]), "log.task must be integers"),
+    "predict: feature": (prediction(feature=[[1, 0], [np.nan, 0]]), "log.feature must be finite"),
+    "predict: masked": (
+        prediction(feature=np.ma.masked_equal(np.eye(2), 0)),
+        "log.feature has masked entries",
+    ),
+    "predict: one feature": (prediction(feature=np.ones(2)), "log.feature must have shape"),
+    "score: nan": (score([0.0, np.nan]), "reward must be finite"),
+    "score: masked": (score(np.ma.masked_equal([0.0, 1.0], 0)), "reward has masked entries"),
     "obp: missing": (obp(pscore=None), "feedback must have 'pscore'"),
     "obp: action": (obp(action=np.full(6, 3)), r"feedback\['action'\] must lie below n_actions"),
     "obp: pscore": (obp(pscore=np.zeros(6)), r"feedback\['pscore'\] must lie in \(0, 1\]"),

@@ -108,9 +108,17 @@ def test_the_centres_are_the_hyper_prior():
 def test_refused():
     *_, stats = draw()
     few = jax.tree.map(lambda x: x[:4], stats)
+    bad = stats._replace(moment=np.full_like(stats.moment, np.nan))
+    two = jnp.zeros((2, 3))
+    mixture = jb.HierarchyMixture(two[:, 0], two, two, jnp.ones(()), two, 0.0, converged=True)
     for call, message in (
         (lambda: jb.fit_hierarchy_mixture(few, clusters=5), "at most the 4 tasks with records"),
         (lambda: jb.fit_hierarchy_mixture(stats, clusters=0), "clusters must be a whole number"),
-        (lambda: jb.fit_hierarchy_mixture(stats, 2, floor=0.0), "floor must be positive"),
+        (lambda: jb.fit_hierarchy_mixture(stats, 2, floor=0.0), "floor must lie strictly"),
+        (lambda: jb.fit_hierarchy_mixture(stats, 2, floor=2.0), "floor must lie.*was 2.0"),
+        (lambda: jb.fit_hierarchy_mixture(stats, 2, seed=-1), "seed must be a whole number"),
+        (lambda: jb.fit_hierarchy_mixture(bad, 2), "stats.moment must be finite"),
+        (lambda: mixture.hierarchy(9), "cluster must be at most 1, was 9"),
+        (lambda: mixture.hierarchy(-1), "cluster must be a whole number of at least 0"),
     ):
         assert_refused(call, message)

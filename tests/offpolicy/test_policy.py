@@ -58,9 +58,20 @@ def test_over_tasks_by_vmap(problem):
 
 
 def test_variance_that_rounds_below_zero_is_zero():
-    known = jb.Gaussian(np.ones(2), np.array([[1.0, -1.0], [-1.0, 1.0 - 1e-6]]))
+    rounding = 4 * jnp.finfo(float).eps
+    known = jb.Gaussian(np.ones(2), np.array([[1.0, -1.0], [-1.0, 1.0 - rounding]]))
     bound = jb.lower_confidence_bound(known, np.ones(2), 1.0)
     assert float(bound) == 2.0
+
+
+def test_slopes_where_nothing_is_unknown():
+    """The width has no slope at its minimum, and NaN is not taken for a variance of zero."""
+    gaussian = jb.Gaussian(np.array([1.0, 2.0]), np.eye(2))
+    slope = jax.grad(lambda feature: jb.lower_confidence_bound(gaussian, feature, 3.0))
+    np.testing.assert_array_equal(slope(jnp.zeros(2)), [1.0, 2.0])
+    np.testing.assert_allclose(slope(jnp.array([0.0, 2.0])), [1.0, -1.0])
+    unknown = gaussian._replace(cov=np.full((2, 2), np.nan))
+    assert np.isnan(jax.jit(jb.lower_confidence_bound)(unknown, np.ones(2), 1.0))
 
 
 def test_each_algorithm_acts_on_its_posterior():

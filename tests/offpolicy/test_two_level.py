@@ -12,6 +12,7 @@ from jax.tree_util import Partial
 from scipy import optimize, stats
 
 import jaxbandit as jb
+from tests.messages import assert_refused
 
 X64 = jax.config.jax_enable_x64
 RTOL = 1e-9 if X64 else 2e-4
@@ -254,6 +255,29 @@ def test_laplace_is_the_float64_optimum():
         np.testing.assert_allclose(evidence, expected[2], rtol=RTOL / 10, atol=RTOL)
 
 
+@pytest.mark.float64
+@pytest.mark.parametrize("count", [0, 1, 7])
+def test_slopes_of_laplace(count):
+    """In task_cov, the hyper-parameter and features, through the mode, against differences."""
+    rng = np.random.default_rng(6)
+    feature, mask, mu = 3 * rng.normal(size=(9, 3)), np.arange(9) < count, rng.normal(size=3)
+    reward = rng.integers(2, size=9)
+    ways = rng.normal(size=(3, 3)), rng.normal(size=3), rng.normal(size=(9, 3))
+
+    @jax.jit
+    def value(along):
+        cov_way, mu_way, feature_way = (x * way for x, way in zip(along, ways, strict=True))
+        tasks = jb.bernoulli_laplace(COV + cov_way + cov_way.T)
+        records = jb.TaskRecords(feature + feature_way, reward, mask)
+        mean, cov = tasks.conditional(mu + mu_way, records)
+        return jnp.append(jnp.append(mean, cov), tasks.log_evidence(mu + mu_way, records))
+
+    steps = 1e-5 * np.eye(3)
+    expected = [(value(step) - value(-step)) / 2e-5 for step in steps]
+    slopes = jax.jit(jax.jacrev(value))(jnp.zeros(3))
+    np.testing.assert_allclose(slopes.T, expected, rtol=1e-6, atol=1e-8)
+
+
 def test_laplace_evidence_is_near_the_integral():
     """One feature, 20 records: the integral over the parameter by the trapezium rule."""
     rng = np.random.default_rng(4)
@@ -389,6 +413,42 @@ def test_bad_data_is_named(tasks, bad):
             jb.InputError, match="data must have arrays with one leading axis tasks"
         ):
             function(ONES, argument, bad)
+
+
+BINARY = jb.TaskRecords(np.ones((2, 3, 2)), np.eye(3)[:2], np.ones((2, 3), bool))
+
+
+@pytest.mark.parametrize(
+    ("bad", "message"),
+    [
+        (
+            BINARY._replace(reward=np.array([[0, 1, 1], [0, 0.5, 1]])),
+            r"data\.reward must be 0 or 1 for bernoulli_laplace, was 0\.5 at index \(1, 1\)",
+        ),
+        (BINARY._replace(reward=np.full((2, 3), np.nan)), r"data\.reward must be 0 or 1.*was nan"),
+        (BINARY._replace(reward=np.ones((2, 4))), r"data\.reward must have shape .* \(2, 4\)"),
+        (BINARY._replace(feature=np.ones((2, 3))), r"data\.feature must have shape"),
+        (
+            BINARY._replace(feature=np.ma.masked_equal(np.ones((2, 3, 2)), 1)),
+            r"data\.feature has masked entries; drop them first",
+        ),
+        (tuple(BINARY), r"data must be TaskRecords for bernoulli_laplace, was tuple"),
+    ],
+)
+def test_bad_binary_data_is_named(bad, message):
+    tasks = jb.bernoulli_laplace(jnp.eye(2))
+    assert_refused(lambda: jb.marginal_posteriors(ONES, tasks.conditional, bad), message)
+    assert_refused(lambda: jb.particle_log_weights(ONES, tasks.log_evidence, bad), message)
+
+
+def test_padding_and_other_task_models_may_hold_any_reward():
+    tasks, padded = jb.bernoulli_laplace(jnp.eye(2)), BINARY._replace(mask=np.eye(3)[:2] > 0)
+    padded = padded._replace(reward=padded.reward + np.where(padded.mask, 0, np.nan))
+    assert np.all(np.isfinite(jb.marginal_posteriors(ONES, tasks.conditional, padded).mean))
+    one = jax.tree.map(lambda x: x[0], BINARY)
+    assert_refused(lambda: tasks.conditional(ONES[0], one._replace(reward=2 * one.reward)), "was 2")
+    data = BINARY._replace(reward=np.full((2, 3), 0.5))
+    jb.marginal_posteriors(ONES, lambda mu, _: jb.Gaussian(mu, jnp.eye(2)), data)
 
 
 def test_bad_task_models_are_named(data):

@@ -9,8 +9,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from jaxbandit.checks import check_count
-from jaxbandit.studies.arguments import check_seed
+from jaxbandit.checks import check_count, check_seed
 from jaxbandit.studies.bounds import hieropo, oto
 from jaxbandit.studies.bounds.options import Hieropo, Oto
 from jaxbandit.studies.files import check_folder
