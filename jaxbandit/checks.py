@@ -110,7 +110,7 @@ def check_broadcast(values: Mapping[str, Any]) -> None:
     """Arrays of shapes that broadcast together."""
     shapes = {name: shape_of(name, value) for name, value in values.items()}
     try:
-        np.broadcast_shapes(*shapes.values())
+        jnp.broadcast_shapes(*shapes.values())
     except ValueError:
         names, were = " and ".join(shapes), " and ".join(map(str, shapes.values()))
         raise InputError(f"{names} must have shapes that broadcast, were {were}") from None

@@ -51,6 +51,9 @@ def test_one_export_serves_any_number_of_tasks(tasks):
         return jb.task_posteriors(model, stats), jax.grad(jb.log_marginal_likelihood)(model, stats)
 
     exported = jax.export.export(jax.jit(everything))(model, shapes)
+    one = jb.Gaussian(jnp.zeros(2), jnp.eye(2))
+    bounds = jax.jit(lambda x: jb.lower_confidence_bound(one, x, 1))
+    jax.export.export(bounds)(jax.ShapeDtypeStruct((any_number, 2), float))
     given = jb.empty_statistics(tasks, 2)._replace(
         gram=jnp.broadcast_to(jnp.array([[2.0, 1.0], [1.0, 3.0]]), (tasks, 2, 2)),
         moment=jnp.arange(2.0 * tasks).reshape(tasks, 2) / tasks,
