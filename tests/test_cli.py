@@ -171,7 +171,7 @@ def test_bounds(jaxbandit, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (("oto", "--runs", 0), "runs must be a whole number of at least 1, was 0"),
+        (("oto", "--runs", 0), "runs must be a whole number of at least 2, was 0"),
         (("oto", "--delta", 1), "delta must lie strictly between 0 and 1, was 1.0"),
         (("oto", "--counts", 1, 2), "means and counts must be of the same arms, were 20 and 2"),
         (("oto", "--means", 0.5, "--counts", 0), "count must not be all zero"),

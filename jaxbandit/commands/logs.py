@@ -28,7 +28,7 @@ def fit(
         log: .csv or .parquet file, one record a row.
         task: column of the tasks' names, text or whole numbers.
         reward: column of rewards.
-        out: file to write the model to.
+        out: file to write the model to, a .npz.
         features: columns of numbers, of the action taken in its context.
         one_hot: column of names (actions, say), each of which becomes a feature.
         covariance: structure of the covariance between tasks.
@@ -66,7 +66,7 @@ def update(
     Args:
         model: the model.
         log: file with the columns of the log that the model was fitted to.
-        out: file to write the updated model to; may be the model itself.
+        out: file to write the updated model to, a .npz; may be the model itself.
         drop_missing: leave out records with missing values, and count them.
         quiet: print nothing but errors.
     """

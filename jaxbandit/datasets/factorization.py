@@ -14,6 +14,7 @@ from jaxbandit.checks import InputError, check_count
 from jaxbandit.datasets.movielens import Ratings
 
 _WIDTH = 32  # records in a block; a row's last block is padded
+_MOST_NUMBERS = 2**30  # in all rows' systems of rank x rank
 _CHUNK = 2048  # blocks whose records are gathered at a time: bounds memory, and fits a cache
 
 
@@ -158,6 +159,14 @@ def _check(ratings: Ratings, rank: int, regularizer: float, sweeps: int, held_ou
     ):
         if index.min() < 0 or index.max() >= len(ids):
             raise InputError(f"ratings: {name} must be indices from 0 to {len(ids) - 1}")
+    rows = len(ratings.user_ids), len(ratings.movie_ids)
+    most = min(*rows, int((_MOST_NUMBERS / max(rows)) ** 0.5))
+    if rank > most:
+        raise InputError(
+            f"rank must be at most {most} for {rows[0]} users and {rows[1]} movies, was {rank}: "
+            "no more than there are of either, and such that a system of equations for each fits "
+            "in memory"
+        )
     return count
 
 

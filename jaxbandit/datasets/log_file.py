@@ -48,14 +48,16 @@ class LogFile:
         self.is_csv = _is_csv(path)
         try:
             if self.is_csv:
-                with open(path, newline="", encoding="utf-8-sig") as file:
+                with open(path, newline="", encoding="utf-8-sig", errors="replace") as file:
                     names = next(csv.reader(file), [])
                 self._types = dict.fromkeys(names, pl.String())
             else:
                 self._types = dict(pl.scan_parquet(path).collect_schema())
                 names = list(self._types)
-        except (pl.exceptions.PolarsError, UnicodeDecodeError, csv.Error) as error:
+        except (pl.exceptions.PolarsError, csv.Error) as error:
             raise InputError(f"{path}: not a table ({_line(error)}); write it again") from None
+        if not _is_unicode(names):
+            raise InputError(f"{path}: the header is not UTF-8; encode the file as UTF-8")
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
             raise InputError(f"{path}: two columns are called {twice[0]!r}; rename one of them")
@@ -162,11 +164,13 @@ class LogFile:
     def _fault(self, numbers: Sequence[str]) -> str | None:
         """The first faulty line: only once a CSV is known to have one, is it read line by line."""
         names = list(self._types)
-        with open(self.path, newline="", encoding="utf-8-sig") as file:
+        with open(self.path, newline="", encoding="utf-8-sig", errors="replace") as file:
             lines = csv.reader(file)
             next(lines)
             for row in lines:
                 place = f"{self.path}, line {lines.line_num}"
+                if not _is_unicode(row):
+                    return f"{place}: not UTF-8; encode the file as UTF-8"
                 if len(row) > len(names):
                     return f"{place}: {len(row)} values, but the header has {len(names)} columns"
                 for name, value in zip(names, row, strict=False):
@@ -185,7 +189,8 @@ class LogFile:
 def _is_csv(path: Path) -> bool:
     ending = path.suffix.lower()
     if ending not in (".csv", ".parquet"):
-        raise InputError(f"{path}: the file must be a .csv or a .parquet; convert it to one")
+        remedy = "unpack it" if ending in (".gz", ".zip") else "convert it to one"
+        raise InputError(f"{path}: the file must be a .csv or a .parquet; {remedy}")
     if not path.is_file():
         raise InputError(f"{path}: there is no such file; check the path")
     with open(path, "rb") as file:
@@ -194,6 +199,11 @@ def _is_csv(path: Path) -> bool:
         actual = "is Parquet" if magic == _PARQUET_MAGIC else "is not Parquet"
         raise InputError(f"{path}: the file is called {ending} but {actual}; rename or convert it")
     return ending == ".csv"
+
+
+def _is_unicode(values: list[str]) -> bool:
+    """Whether text that was read with `errors="replace"` had nothing to replace."""
+    return not any("\N{REPLACEMENT CHARACTER}" in value for value in values)
 
 
 def _is_number(text: str) -> bool:

@@ -31,6 +31,16 @@ def check_folder(name: str, folder: Path) -> None:
             raise InputError(f"{name} must be a folder, but {path} is a file; name another")
 
 
+def check_ending(path: Path, *endings: str) -> None:
+    """Refuse to write a file whose name does not end as what is written.
+
+    Raises:
+        InputError: it does not.
+    """
+    if path.suffix not in endings:
+        raise InputError(f"--out must end in {' or '.join(endings)}, was {path}")
+
+
 def check_place(path: Path, *inputs: Path) -> None:
     """Refuse to write a file where there is no folder for it, or over what is read.
 

@@ -3,39 +3,28 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-import polars as pl
 from rich.console import Console
 
 from jaxbandit.checks import InputError, check_seed
-from jaxbandit.datasets.log_file import BATCH, Batch, LogFile
+from jaxbandit.datasets.log_file import LogFile
 from jaxbandit.offpolicy.covariance_structure import Structure
 from jaxbandit.offpolicy.empirical_bayes import FittedHierarchy, dependent_feature, fit_hierarchy
 from jaxbandit.offpolicy.evaluation import HeldOutScore, predict, score_held_out
 from jaxbandit.offpolicy.model import BanditLog, Gaussian, HierarchicalGaussian, TaskStatistics
 from jaxbandit.offpolicy.posterior import new_task_posterior, task_posteriors
-from jaxbandit.offpolicy.statistics import empty_statistics, task_statistics
-from jaxbandit.studies.files import check_place
+from jaxbandit.offpolicy.statistics import task_statistics
+from jaxbandit.studies.files import check_ending, check_place
 from jaxbandit.studies.log_model import LogColumns, LogModel, load_model, save_model
+from jaxbandit.studies.log_records import Gathered, gather, padded
 
 LEVELS = (0.5, 0.9)
 """Of the predictive intervals whose coverage is reported."""
-
-
-class Gathered(NamedTuple):
-    """A log, read."""
-
-    task_names: list[str]
-    stats: TaskStatistics
-    held_out: BanditLog
-    """Records left out of the statistics."""
-    dropped: int
 
 
 def fit_log(
@@ -73,6 +62,7 @@ def fit_log(
         raise InputError(f"held_out must lie in [0, 1), was {held_out}")
     check_seed("--seed", seed)
     check_place(out, log)
+    check_ending(out, ".npz")
     started = time.monotonic()
     file = LogFile(log, "encode it as numbers, or name a column of actions in --one-hot")
     columns = _check_columns(file, columns)
@@ -112,106 +102,17 @@ def update_model(
         OSError: a file cannot be read or written.
     """
     check_place(out, log)
+    check_ending(out, ".npz")
     learned = load_model(model)
     file = LogFile(log)
     _require(file, learned.columns)
     with jax.enable_x64(True):
         new = gather(file, learned.columns, learned.task_names, drop_missing)
-        stats = jax.tree.map(jnp.add, new.stats, _padded(learned.stats, len(new.task_names)))
+        stats = jax.tree.map(jnp.add, new.stats, padded(learned.stats, len(new.task_names)))
     _report_read(console, new, None)
     save_model(learned._replace(task_names=new.task_names, stats=stats), out)
     added = len(new.task_names) - len(learned.task_names)
     console.print(f"  {added} new tasks; wrote {out}", markup=False, soft_wrap=True)
-
-
-def gather(
-    file: LogFile,
-    columns: LogColumns,
-    known_tasks: Sequence[str],
-    drop_missing: bool,
-    held_out: float = 0.0,
-    seed: int = 0,
-) -> Gathered:
-    """Sums of a log over tasks, and a random share of its records kept out of them.
-
-    Args:
-        file: the log.
-        columns: what its columns are.
-        known_tasks: names that have a number already; new ones follow in order of appearance.
-        drop_missing: leave out records with missing values.
-        held_out: share of the records to keep out.
-        seed: of their choice.
-    """
-    index = {name: number for number, name in enumerate(known_tasks)}
-    rng = np.random.default_rng(seed)
-    d = len(columns.feature_names)
-    total = empty_statistics(len(index), d)
-    waiting: list[BanditLog] = []
-    kept_out: list[BanditLog] = []
-    dropped = 0
-
-    def summed(total: TaskStatistics) -> TaskStatistics:
-        log = _joined(waiting, d)
-        waiting.clear()
-        total = _padded(total, len(index))
-        if not len(log.task):
-            return total
-        return jax.tree.map(jnp.add, total, task_statistics(log, len(index)))
-
-    numbers, names = [*columns.features, columns.reward], [columns.task]
-    names += [columns.one_hot] if columns.one_hot else []
-    for batch in file.batches(numbers, names, drop_missing=drop_missing):
-        dropped += batch.dropped
-        if not len(batch.frame):
-            continue
-        task = number_tasks(batch.frame[columns.task], index, grow=True)
-        reward = batch.frame[columns.reward].to_numpy()
-        log = BanditLog(task, features(file, columns, batch), reward)
-        if held_out:
-            out = rng.random(len(task)) < held_out
-            kept_out.append(BanditLog(*(part[out] for part in log)))
-            log = BanditLog(*(part[~out] for part in log))
-        waiting.append(log)
-        # Every sum costs a pass over all tasks, so many tasks want many records at once.
-        if sum(len(log.task) for log in waiting) >= max(BATCH, 16 * len(index)):
-            total = summed(total)
-    total = summed(total)
-    if not np.any(total.count):
-        raise InputError(f"{file.path}: no records are left ({dropped} dropped)")
-    return Gathered(list(index), total, _joined(kept_out, d), dropped)
-
-
-def _joined(logs: list[BanditLog], features: int) -> BanditLog:
-    nothing = BanditLog(np.zeros(0, np.int32), np.zeros((0, features)), np.zeros(0))
-    return BanditLog(*(np.concatenate(parts) for parts in zip(nothing, *logs, strict=True)))
-
-
-def number_tasks(names: pl.Series, index: dict[str, int], *, grow: bool) -> np.ndarray:
-    """Numbers of tasks; a name that has none gets the next, or -1 where `grow` is false."""
-    distinct = names.unique(maintain_order=True)
-    numbers = [
-        index.setdefault(name, len(index)) if grow else index.get(name, -1)
-        for name in distinct.to_list()
-    ]
-    return names.replace_strict(distinct, numbers, return_dtype=pl.Int32).to_numpy()
-
-
-def features(file: LogFile, columns: LogColumns, batch: Batch) -> np.ndarray:
-    """[records, features], those of the one-hot column last."""
-    matrix = batch.frame.select(columns.features).to_numpy()
-    if columns.one_hot is None:
-        return matrix
-    values = columns.one_hot_values
-    numbers = {value: number for number, value in enumerate(values)}
-    index = number_tasks(batch.frame[columns.one_hot], numbers, grow=False)
-    if np.any(index < 0):
-        where = int(np.argmax(index < 0))
-        raise InputError(
-            f"{file.place(batch.record[where])}: column {columns.one_hot!r} holds "
-            f"{batch.frame[columns.one_hot][where]!r}, which the model does not know; it knows "
-            f"{', '.join(values[:10])}"
-        )
-    return np.column_stack([matrix, np.eye(len(values))[index]])
 
 
 def judge(
@@ -267,15 +168,6 @@ def _check_log(log: Path, columns: LogColumns, stats: TaskStatistics) -> None:
             "combination of those before it (a constant and all values of a one-hot column are); "
             "leave it out of --features"
         )
-
-
-def _padded(stats: TaskStatistics, tasks: int) -> TaskStatistics:
-    """With so many tasks, those that are new without records."""
-    more = tasks - len(stats.count)
-    if not more:
-        return stats
-    zeros = empty_statistics(more, stats.moment.shape[1])
-    return jax.tree.map(lambda *pair: jnp.concatenate(pair), stats, zeros)
 
 
 # What is reported.

@@ -104,6 +104,9 @@ def load_model(path: Path) -> LogModel:
         InputError: it is not a model's file, was damaged, or is of a newer format.
         OSError: it cannot be read.
     """
+    with open(path, "rb") as file:
+        if file.read(2) != b"PK":  # An archive begins so.
+            raise InputError(f"{path}: not a model of jaxbandit; make one with jaxbandit fit")
     try:
         with open(path, "rb") as file, np.load(file, allow_pickle=False) as archive:
             arrays = {name: archive[name] for name in archive.files}

@@ -6,7 +6,7 @@ import json
 import time
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +43,7 @@ def reproduce_figures(
     check_seed("--seed", settings.seed)
     check_folder("--out", out)
     names = names or [name for name, entry in REGISTRY.items() if not entry.needs_data]
+    _check_options(names, settings)
     for name in names:
         REGISTRY[name].check(settings)
     out.mkdir(parents=True, exist_ok=True)
@@ -57,6 +58,18 @@ def reproduce_figures(
         for line in figure.findings:
             console.print(f"  {line}", markup=False)
         console.print(f"  {seconds:.1f} s; wrote {out / name}{endings}", markup=False)
+
+
+def _check_options(names: Sequence[str], settings: Settings) -> None:
+    """Refuse an option that none of the figures follows."""
+    followed = {"seed"}.union(*(REGISTRY[name].options for name in names))
+    for option in fields(Settings):
+        if option.name not in followed and getattr(settings, option.name) != option.default:
+            figures = [name for name, entry in REGISTRY.items() if option.name in entry.options]
+            raise InputError(
+                f"--{option.name.replace('_', '-')} is for {', '.join(figures)}, none of which is "
+                "asked for; leave it out, or name one"
+            )
 
 
 @contextmanager

@@ -17,9 +17,9 @@ from jaxbandit.datasets.log_file import Batch, LogFile
 from jaxbandit.offpolicy.evaluation import predict
 from jaxbandit.offpolicy.model import BanditLog, Gaussian
 from jaxbandit.offpolicy.posterior import new_task_posterior, task_posteriors
-from jaxbandit.studies.files import check_place, whole
-from jaxbandit.studies.fit_log import features, number_tasks
+from jaxbandit.studies.files import check_ending, check_place, whole
 from jaxbandit.studies.log_model import LogModel, load_model
+from jaxbandit.studies.log_records import features, number_tasks
 
 _WRITTEN = ("record", "mean", "std", "lower", "known", "chosen")
 
@@ -55,9 +55,8 @@ def score_candidates(
         OSError: a file cannot be read or written.
     """
     checks.check_not_negative("alpha", alpha)
-    if out.suffix not in (".csv", ".parquet"):
-        raise InputError(f"out must end in .csv or .parquet, was {out}")
     check_place(out, model, candidates)
+    check_ending(out, ".csv", ".parquet")
     started = time.monotonic()
     learned, file = load_model(model), LogFile(candidates)
     columns = learned.columns

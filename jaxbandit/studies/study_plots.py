@@ -12,9 +12,8 @@ import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from jaxbandit.checks import InputError
 from jaxbandit.studies.exports import open_result
-from jaxbandit.studies.files import whole
+from jaxbandit.studies.files import check_ending, whole
 from jaxbandit.studies.plots import COLOUR, line
 
 # As many panels as can be read.
@@ -34,8 +33,7 @@ def plot(store: Path, out: Path | None = None) -> Path:
         OSError: the picture cannot be written.
     """
     path = store / "result.png" if out is None else out
-    if path.suffix != ".png":
-        raise InputError(f"--out must end in .png, was {path}")
+    check_ending(path, ".png")
     picture = draw(open_result(store))
     with whole(path) as part:
         picture.savefig(part, dpi=160, format="png")

@@ -143,6 +143,8 @@ def test_ratings_that_cannot_be_are_refused(small):
         factorize(small._replace(user=small.user[1:]))
     with pytest.raises(InputError, match="record 7 is not finite"):
         factorize(small._replace(rating=np.where(np.arange(1500) == 7, np.nan, small.rating)))
+    with pytest.raises(InputError, match="rank must be at most 30 for 30 users and 100 movies"):
+        factorize(small, rank=31)
     with pytest.raises(InputError, match="too small for single precision"):
         factorize(small, regularizer=1e-30)
 
@@ -153,7 +155,7 @@ def test_too_few_ratings():
     with pytest.raises(InputError, match=r"too few ratings: held_out=0\.1 of 4"):
         factorize(alone)
     with pytest.raises(InputError, match="too few ratings: none of those held out"):
-        factorize(alone, held_out=0.5)
+        factorize(alone, rank=2, held_out=0.5)
     square = Ratings(one_each // 2, one_each % 2, np.float32([1, 5, 4, 1]), one_each, one_each)
     with pytest.raises(InputError, match=r"too few ratings \(4\) to tell noise"):
         factorize(square, rank=2, regularizer=1e-3, held_out=0.25)

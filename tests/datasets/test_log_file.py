@@ -60,9 +60,9 @@ def test_missing_values_are_refused_or_dropped(ending, tmp_path):
     assert (batch.dropped, batch.record.to_list()) == (3, [1])
 
 
-def text(tmp_path, content, name="log.csv"):
+def text(tmp_path, content, name="log.csv", encoding="utf-8"):
     path = tmp_path / name
-    path.write_text(content)
+    path.write_text(content, encoding)
     return path
 
 
@@ -74,6 +74,8 @@ BAD_CSV = {
     "infinite": (GOOD + "b,inf,1,1\n", "line 3: column 'x' must be finite, was inf"),
     "twice": ("user,x,x,r\na,1,1,1\n", "two columns are called 'x'; rename"),
     "empty": ("", "the file is empty"),
+    "header in Latin-1": ("us\xe9r,x,n,r\n", "the header is not UTF-8; encode the file as UTF-8"),
+    "Latin-1": (GOOD + "b,1,1,1\n\xe9,1,1,1\n", "line 4: not UTF-8; encode the file as UTF-8"),
     "header only": ("user,x,n,r\n", "no records below the header"),
 }
 
@@ -81,7 +83,8 @@ BAD_CSV = {
 @pytest.mark.parametrize("name", BAD_CSV)
 def test_faulty_csv(name, tmp_path):
     content, message = BAD_CSV[name]
-    assert_refused(lambda: read(text(tmp_path, content)), message)
+    encoding = "latin-1" if "Latin-1" in name else "utf-8"
+    assert_refused(lambda: read(text(tmp_path, content, encoding=encoding)), message)
 
 
 def test_files_that_are_not_what_they_are_called(tmp_path):
@@ -93,6 +96,7 @@ def test_files_that_are_not_what_they_are_called(tmp_path):
     cut = tmp_path / "cut.parquet"
     cut.write_bytes(as_csv.read_bytes()[:200])
     assert_refused(lambda: LogFile(cut), "not a table")
+    assert_refused(lambda: LogFile(text(tmp_path, GOOD, "log.csv.gz")), "; unpack it")
     assert_refused(lambda: LogFile(tmp_path / "nowhere.csv"), "nowhere.csv: there is no such file")
 
 

@@ -19,7 +19,7 @@ REFUSED = {
         ("reproduce", "oto-tables", "--seed", -1),
         "--seed must be a whole number of at least 0, was -1",
     ),
-    "fit, seed": ((*FIT, "m", "--seed", -1), "--seed must be a whole number of at least 0"),
+    "fit, seed": ((*FIT, "m.npz", "--seed", -1), "--seed must be a whole number of at least 0"),
     "large seed": (
         ("reproduce", "oto-tables", "--seed", 2**32),
         "--seed must be at most 4294967295",
@@ -43,7 +43,31 @@ REFUSED = {
         ("bounds", "oto", "--file", "no.toml"),
         "--file: there is no file no.toml; check the path",
     ),
-    "fit, out": ((*FIT, "no/m"), "no/m: there is no folder no; make it, or name another file"),
+    "fit, out": (
+        (*FIT, "no/m.npz"),
+        "no/m.npz: there is no folder no; make it, or name another file",
+    ),
+    "fit, ending": ((*FIT, "m"), "--out must end in .npz, was m"),
+    "bounds, one run": (
+        ("bounds", "oto", "--runs", 1),
+        "runs must be a whole number of at least 2, was 1",
+    ),
+    "option of another figure": (
+        ("reproduce", "hieropo-fig2", "oto-fig3", "--movielens", "log.csv"),
+        "--movielens is for hieropo-fig3, movielens-ratings, none of which is asked for",
+    ),
+    "option of no figure asked": (
+        ("reproduce", "--open-bandit", "log.csv"),
+        "--open-bandit is for open-bandit, none of which is asked for; leave it out, or name one",
+    ),
+    "option that a table does not follow": (
+        ("reproduce", "oto-tables", "--runs", 5),
+        "--runs is for hieropo-fig2, hieropo-fig3, fit-consistency",
+    ),
+    "score, a log for a model": (
+        ("score", "log.csv", "log.csv"),
+        "log.csv: not a model of jaxbandit; make one with jaxbandit fit",
+    ),
     "no study": (("sweep", "no.toml"), "no.toml: no such file or directory; check the path"),
     "folder": (("sweep", "."), ".: is a directory; name a file"),
     "two sources": (

@@ -175,15 +175,19 @@ def test_any_changed_number_is_noticed(tmp_path):
 
 def test_files_that_are_no_models(tmp_path):
     content = SAVED.read_bytes()
-    for name, data in {
-        "cut": content[: len(content) // 2],
-        "flipped": content[:700] + bytes([content[700] ^ 1]) + content[701:],
-        "text": b"user,f1\n",
-        "empty": b"",
-    }.items():
+    for name, data, message in (
+        ("cut", content[: len(content) // 2], "damaged.*fit it again"),
+        (
+            "flipped",
+            content[:700] + bytes([content[700] ^ 1]) + content[701:],
+            "damaged.*fit it again",
+        ),
+        ("text", b"user,f1\n", "not a model of jaxbandit; make one with jaxbandit fit"),
+        ("empty", b"", "not a model of jaxbandit; make one with jaxbandit fit"),
+    ):
         path = tmp_path / f"{name}.npz"
         path.write_bytes(data)
-        assert_refused(lambda path=path: load_model(path), f"{name}.npz: .*fit it again")
+        assert_refused(lambda path=path: load_model(path), f"{name}.npz: .*{message}")
     np.savez(tmp_path / "other.npz", x=np.zeros(3))
     assert_refused(lambda: load_model(tmp_path / "other.npz"), "not a model of jaxbandit")
 
@@ -235,6 +239,8 @@ def test_logs_and_options_that_are_refused(tmp_path, fitted):
         ),
     ):
         assert_refused(call, message)
+    both = table.with_columns(pl.Series("user", ["7", "7.0"] * (len(table) // 2)))
+    assert_refused(bad_fit(tmp_path, both), "column 'user': '7(.0)?' and '7(.0)?' are two names of")
     table.with_columns(action=pl.lit("shout")).write_csv(tmp_path / "new.csv")
     assert_refused(
         lambda: update_model(

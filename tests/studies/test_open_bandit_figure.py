@@ -31,7 +31,7 @@ def test_table(figure):
         for name in ("OtO", "UCB")
     )
     assert of_oto == of_ucb
-    assert figure.facts == {"men": {"items": 34, "records": 10_000}}
+    assert figure.facts == {"runs": 64, "men": {"items": 34, "records": 10_000}}
 
 
 def test_findings_say_how_sure_they_are(figure):

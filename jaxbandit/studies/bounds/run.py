@@ -42,7 +42,8 @@ def run_study(options: Hieropo | Oto) -> None:
         InputError: options that cannot be used.
         OSError: the directory cannot be written.
     """
-    check_count("runs", options.runs)
+    # One run has no interval to hold against a bound.
+    check_count("runs", options.runs, minimum=2)
     check_seed("--seed", options.seed)
     check_folder("--out", options.out)
     options.out.mkdir(parents=True, exist_ok=True)

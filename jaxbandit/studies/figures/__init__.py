@@ -73,6 +73,8 @@ class Entry(NamedTuple):
 
     module: str
     function: str
+    options: tuple[str, ...] = ()
+    """Fields of `Settings` that it follows, beside the seed."""
     needs_data: bool = False
     """Then the module has `check`, which takes `Settings` and refuses those without the data."""
 
@@ -91,23 +93,28 @@ class Entry(NamedTuple):
         return getattr(module, self.function)(settings, reporter)
 
 
+_RATINGS = ("runs", "movielens", "rank")
+_CLICKS = ("avazu", "reward_table", "synthetic")
+_ROUNDS = ("runs", "confidence")
 REGISTRY = {
-    "hieropo-fig2": Entry("hieropo", "figure2"),
-    "hieropo-fig3": Entry("hieropo_movielens", "figure3", needs_data=True),
-    "fit-consistency": Entry("fit_consistency", "figure"),
-    "movielens-ratings": Entry("movielens_ratings", "held_out_ratings", needs_data=True),
+    "hieropo-fig2": Entry("hieropo", "figure2", ("runs",)),
+    "hieropo-fig3": Entry(
+        "hieropo_movielens", "figure3", (*_RATINGS, "clusters", "tasks"), needs_data=True
+    ),
+    "fit-consistency": Entry("fit_consistency", "figure", ("runs",)),
+    "movielens-ratings": Entry("movielens_ratings", "held_out_ratings", _RATINGS, needs_data=True),
     "oto-fig1": Entry("oto_bounds", "figure1"),
     "oto-fig2": Entry("oto_bounds", "figure2"),
     "oto-tables": Entry("oto_tables", "tables"),
-    "oto-fig3": Entry("oto", "figure3"),
-    "oto-fig4": Entry("oto", "figure4"),
-    "oto-fig5": Entry("ctr", "figure5", needs_data=True),
-    "oto-fig6": Entry("ctr", "figure6", needs_data=True),
-    "oto-fig7": Entry("oto", "figure7"),
-    "oto-fig8": Entry("oto", "figure8"),
-    "oto-fig9": Entry("ctr", "figure9", needs_data=True),
-    "oto-fig10": Entry("ctr", "figure10", needs_data=True),
-    "oto-table3": Entry("ctr_table", "table3", needs_data=True),
-    "open-bandit": Entry("open_bandit", "figure", needs_data=True),
+    "oto-fig3": Entry("oto", "figure3", _ROUNDS),
+    "oto-fig4": Entry("oto", "figure4", _ROUNDS),
+    "oto-fig5": Entry("ctr", "figure5", _ROUNDS + _CLICKS, needs_data=True),
+    "oto-fig6": Entry("ctr", "figure6", _ROUNDS + _CLICKS, needs_data=True),
+    "oto-fig7": Entry("oto", "figure7", _ROUNDS),
+    "oto-fig8": Entry("oto", "figure8", _ROUNDS),
+    "oto-fig9": Entry("ctr", "figure9", _ROUNDS + _CLICKS, needs_data=True),
+    "oto-fig10": Entry("ctr", "figure10", _ROUNDS + _CLICKS, needs_data=True),
+    "oto-table3": Entry("ctr_table", "table3", _CLICKS, needs_data=True),
+    "open-bandit": Entry("open_bandit", "figure", ("runs", "open_bandit"), needs_data=True),
 }
 """Every figure by its command-line name, in the papers' order."""

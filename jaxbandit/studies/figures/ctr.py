@@ -258,6 +258,7 @@ def _title(name: Name) -> str:
 def _facts(played: Played, setting: int) -> dict[str, Any]:
     table = played.table
     return {
+        "runs": int(next(iter(played.results.values())).reward.count),
         "source": table.source,
         "arms": SETTINGS[setting],
         "mean_reward": dict(zip(NAMES, map(float, table.rewards.mean(axis=0)), strict=True)),

@@ -59,7 +59,9 @@ def figure(settings: Settings, reporter: Reporter) -> FigureResult:
             bool(np.all(np.abs(np.log(ratio)) < np.log(4 / 3))),
         ),
     ]
-    return FigureResult(table, plots.fit_consistency(table), findings, {"records": RECORDS})
+    return FigureResult(
+        table, plots.fit_consistency(table), findings, {"runs": runs, "records": RECORDS}
+    )
 
 
 def _fit(tasks: int, rng: np.random.Generator) -> FittedHierarchy:

@@ -73,7 +73,7 @@ def figure2(settings: Settings, reporter: Reporter) -> FigureResult:
         rows += suboptimality_rows(results[f"right {tasks}"], **fixed)
     columns = ["panel", "hyper_std", "tasks", "records", "policy"]
     table = pl.DataFrame(rows).select([*columns, *MEASURES])
-    return FigureResult(table, plots.hieropo_figure2(table), _findings(results), {})
+    return FigureResult(table, plots.hieropo_figure2(table), _findings(results), {"runs": runs})
 
 
 MEASURES = ["suboptimality_mean", "suboptimality_sem", "runs"]

@@ -57,6 +57,7 @@ def figure3(settings: Settings, reporter: Reporter) -> FigureResult:
     )
     table = pl.DataFrame(suboptimality_rows(result)).select("records", "policy", *MEASURES)
     facts = {
+        "runs": runs,
         "ratings": len(ratings.rating),
         "users": len(ratings.user_ids),
         "movies": len(ratings.movie_ids),

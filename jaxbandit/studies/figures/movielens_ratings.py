@@ -76,7 +76,12 @@ def held_out_ratings(settings: Settings, reporter: Reporter) -> FigureResult:
             for k, policy in enumerate(POLICIES)
         ]
     )
-    facts = {"ratings": len(ratings.rating), "rank": settings.rank, "held_out": HELD_OUT}
+    facts = {
+        "runs": splits,
+        "ratings": len(ratings.rating),
+        "rank": settings.rank,
+        "held_out": HELD_OUT,
+    }
     return FigureResult(table, plots.movielens_ratings(table), _findings(errors), facts)
 
 

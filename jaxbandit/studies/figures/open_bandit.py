@@ -67,7 +67,8 @@ def figure(
     runs = RUNS if settings.runs is None else settings.runs
     if runs < 2:
         raise InputError(f"runs must be a whole number of at least 2, was {runs}")
-    tables, items, findings, facts = [], [], [], {}
+    tables, items, findings = [], [], []
+    facts: dict[str, Any] = {"runs": runs}
     # All files are checked before anything is played.
     for campaign, logs in [(name, load(check(settings), name)) for name in campaigns]:
         posterior = arm_posterior(ArmRecords(*_counts(logs.random, logs.items)))

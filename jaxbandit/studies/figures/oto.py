@@ -56,7 +56,12 @@ def synthetic(
             )
             rows += _rows(results[instance, horizon], instance, horizon)
     table = pl.DataFrame(rows)
-    facts = {"alpha": alpha, "delta": delta or "1/T^2", "confidence": settings.confidence}
+    facts = {
+        "runs": runs,
+        "alpha": alpha,
+        "delta": delta or "1/T^2",
+        "confidence": settings.confidence,
+    }
     return FigureResult(table, plots.oto_synthetic(table), _findings(results), facts)
 
 
