@@ -14,7 +14,8 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import jax.numpy as jnp
-from jax import Array
+from jax import Array, lax
+from jax.typing import ArrayLike
 from jaxtyping import Float
 
 from jaxbandit import linalg, spd
@@ -31,6 +32,9 @@ class Shared(NamedTuple):
     hyper_cov: Float[Array, "features features *runs"]
     task_precision: Float[Array, "features features *runs"]
     r"""$\Sigma_0^{-1}$."""
+    spread: Float[Array, "features features *runs"]
+    r"""$\Sigma_0^{-1} \bar\Sigma \Sigma_0^{-1}$: between $S_s$ twice it is what not knowing the
+    hyper-parameter adds to a task's covariance; 0 where it is known."""
     noise_variance: Float[Array, "*runs"]
 
 
@@ -70,19 +74,27 @@ def believe(
     variance = jnp.asarray(model.noise_std) ** 2
     cov, _ = spd.inverse(precision + stats.gram / variance)
     offset = linalg.einsum("tij,tj->ti", cov, stats.moment / variance)
-    return Shared(*hyper_posterior(model, stats), precision, variance), offset, cov
+    hyper = hyper_posterior(model, stats)
+    spread = linalg.congruence(precision, hyper.cov)
+    return Shared(*hyper, precision, spread, variance), offset, cov
 
 
 def task_posterior(
-    number: Array, shared: Shared, own: Own
+    number: Array, shared: Shared, own: Own, unknown: ArrayLike = 1
 ) -> tuple[Float[Array, "features *runs"], Float[Array, "features features *runs"]]:
-    """Mean and covariance of a task, in round `number`."""
+    """Mean and covariance of a task, in round `number`.
+
+    `unknown` is 0 where the hyper-parameter is known in all runs, which spares its part.
+    """
     # What is used more than once is fenced, or it would be computed as often.
-    share = fence(number, product(own.cov, shared.task_precision))
-    across = jnp.swapaxes(share, 0, 1)
-    spread = fence(number, product(share, shared.hyper_cov))
-    mean = own.offset + combine(across, shared.hyper_mean)
-    return fence(number, (mean, own.cov + product(spread, across)))
+    pull = fence(number, combine(shared.task_precision, shared.hyper_mean))
+    mean = own.offset + combine(own.cov, pull)
+
+    def add(_: Array, cov: Array) -> Array:
+        half = fence(number, product(own.cov, shared.spread))
+        return cov + product(half, own.cov)
+
+    return fence(number, (mean, lax.fori_loop(0, unknown, add, own.cov)))
 
 
 def learn(
@@ -99,9 +111,11 @@ def learn(
     missed = left - inner(slope, shared.hyper_mean)
     spread, gain, precision, shrunk = fence(number, (spread, gain, precision, shrunk))
     left, missed = fence(number, (left * precision, missed * shrunk))
+    seen = fence(number, combine(shared.task_precision, gain))
     shared = shared._replace(
         hyper_mean=shared.hyper_mean + gain * missed,
         hyper_cov=shared.hyper_cov - gain[:, None] * gain * shrunk,
+        spread=shared.spread - seen[:, None] * seen * shrunk,
     )
     own = Own(own.offset + spread * left, own.cov - spread[:, None] * spread * precision)
     return shared, own

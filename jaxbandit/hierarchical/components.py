@@ -9,8 +9,10 @@ from collections.abc import Iterable
 from functools import reduce
 
 import jax.numpy as jnp
-from jax import Array
+from jax import Array, lax
 from jaxtyping import Float
+
+from jaxbandit.linalg import UNROLL_LIMIT
 
 
 def inner(first: Float[Array, "d ..."], second: Float[Array, "d ..."]) -> Float[Array, "..."]:
@@ -36,13 +38,21 @@ def quadratic_form(
     matrix: Float[Array, "d d ..."], vector: Float[Array, "d ..."]
 ) -> Float[Array, "..."]:
     """`x' A x` for symmetric A; what comes after the components broadcasts."""
+    order = len(vector)
+    if order > UNROLL_LIMIT:
+        # Of an expression as long as the sum would be, the compiler makes no vector code.
+        def add(i: Array, total: Array) -> Array:
+            row, at = (lax.dynamic_index_in_dim(x, i, keepdims=False) for x in (matrix, vector))
+            return total + inner(row, vector) * at
+
+        return lax.fori_loop(0, order, add, jnp.zeros_like(inner(vector, vector)))
     doubled = 2 * matrix
 
     def row(i: int) -> Array:
         before = [doubled[i, j] * vector[j] for j in range(i)]
         return _sum([matrix[i, i] * vector[i], *before])
 
-    return _sum(row(i) * vector[i] for i in range(len(vector)))
+    return _sum(row(i) * vector[i] for i in range(order))
 
 
 def _sum(terms: Iterable[Array]) -> Array:

@@ -83,11 +83,12 @@ def play_rounds(
         params: Any, belief: Belief, situations: Any, first: Array, as_kernel: bool
     ) -> tuple[Belief, Array]:
         mine = policy._replace(params=params)
+        unknown = jnp.any(belief.shared.spread != 0).astype(jnp.int32)
 
         def step(index: Array, played: tuple[Belief, Array]) -> tuple[Belief, Array]:
             at = partial(lax.dynamic_index_in_dim, index=index, keepdims=False)
             now = jax.tree.map(at, situations)
-            belief, lost = play_round(mine, played[0], now, first + index, as_kernel)
+            belief, lost = play_round(mine, played[0], now, first + index, unknown, as_kernel)
             return belief, lax.dynamic_update_slice_in_dim(played[1], lost[None], index, 0)
 
         nothing = jnp.zeros_like(situations.noise)
@@ -105,14 +106,18 @@ def play_round(
     belief: Belief,
     situation: Any,
     number: Int[Array, ""],
+    unknown: Int[Array, ""],
     as_kernel: bool,
 ) -> tuple[Belief, Float[Array, " runs"]]:
-    """The belief after round `number`, and what was lost in it, from its `Situation`, runs last."""
+    """The belief after round `number`, and what was lost in it, from its `Situation`, runs last.
+
+    `unknown` as in `task_posterior`.
+    """
     # What is used more than once is fenced, or it would be computed as often.
     fenced = partial(fence, number)
     read, write = (_read, _write) if as_kernel else (_gather, _scatter)
     own = _unpacked(fenced(read(belief.tasks, situation.task)), situation.feature.shape[1])
-    mean, cov = task_posterior(number, belief.shared, own)
+    mean, cov = task_posterior(number, belief.shared, own, unknown)
 
     def index_of_run(params: Any, mean: Array, cov: Array, feature: Array, normal: Array) -> Array:
         index = policy.index(params, Gaussian(mean, cov), feature, normal)

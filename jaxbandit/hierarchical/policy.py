@@ -101,21 +101,40 @@ def _ucb(width: Array, gaussian: Gaussian, feature: Array, normal: Array) -> Arr
 
 @runs_last
 def _drawn_index(mean: Array, cov: Array, feature: Array, normal: Array) -> Array:
-    # Column after column of the Cholesky factor, as `linalg.psd_factor` has them.
-    order = len(mean)
-    noise = 4 * order * jnp.finfo(cov.dtype).eps
-    row = np.arange(order).reshape(-1, *(1,) * (mean.ndim - 1))
-    variance = jnp.stack([cov[k, k] for k in range(order)])
+    # Column after column of the Cholesky factor, as `linalg.psd_factor` has them, and every some of
+    # them without the rows that are done.
+    noise = 4 * len(mean) * jnp.finfo(cov.dtype).eps
+    rest, drawn = cov, mean + 0 * normal
+    for start in range(0, len(mean), _COLUMNS):
+        rest, after = _add_columns(
+            rest, drawn[start:], normal[start:], noise * _diagonal(cov)[start:]
+        )
+        drawn = jnp.concatenate([drawn[:start], after])
+    return inner(jnp.swapaxes(feature, 0, 1), drawn)
+
+
+# At a time.
+_COLUMNS = 6
+
+
+def _add_columns(rest: Array, drawn: Array, normal: Array, noise: Array) -> tuple[Array, Array]:
+    """What is left of a matrix beyond some columns of its factor, and a draw with these added."""
+    count = min(_COLUMNS, len(drawn))
+    row = np.arange(len(drawn)).reshape(-1, *(1,) * (drawn.ndim - 1))
 
     def step(k: Array, carry: tuple[Array, Array]) -> tuple[Array, Array]:
         rest, drawn = carry
         line = rest[k]
-        kept = line[k] > noise * variance[k]
+        kept = line[k] > noise[k]
         column = jnp.where(kept & (row >= k), line / jnp.sqrt(jnp.where(kept, line[k], 1)), 0)
         return rest - column[:, None] * column, drawn + column * normal[k]
 
-    _, drawn = lax.fori_loop(0, order, step, (cov, mean + 0 * normal))
-    return inner(jnp.swapaxes(feature, 0, 1), drawn)
+    rest, drawn = lax.fori_loop(0, count, step, (rest, drawn))
+    return rest[count:, count:], drawn
+
+
+def _diagonal(matrix: Array) -> Array:
+    return jnp.stack([matrix[k, k] for k in range(len(matrix))])
 
 
 @runs_last

@@ -14,7 +14,8 @@ from jaxbandit.hierarchical.belief import (
     oracle_model,
     task_posterior,
 )
-from jaxbandit.hierarchical.policy import hierarchical_thompson
+from jaxbandit.hierarchical.policy import hierarchical_thompson, hierarchical_ucb
+from jaxbandit.linalg import psd_factor
 from tests import oracle
 from tests.online.cases import QUICK
 
@@ -99,3 +100,27 @@ def test_thompson_sampling_draws_from_the_posterior():
     error = np.sqrt(np.diagonal(gaussian.cov) / draws)
     assert np.all(np.abs(drawn.mean(axis=0) - gaussian.mean) < 4 * error)
     np.testing.assert_allclose(np.cov(drawn.T), gaussian.cov, atol=4 * 0.3 * np.sqrt(2 / draws))
+
+
+@pytest.mark.parametrize("order", [1, 6, 7, 14, 20])
+def test_indices_are_the_formulas_at_every_order(order, rtol):
+    """Of one run, and of many, in whose code matrices are treated part by part."""
+    rng = np.random.default_rng(order)
+    root = rng.normal(size=(3, order, order)) / np.sqrt(order)
+    root[1, :, 1:] = 0  # of rank one
+    cov = root @ np.swapaxes(root, 1, 2) + np.array([0.1, 0, 0])[:, None, None] * np.eye(order)
+    mean, normal = rng.normal(size=(2, 3, order))
+    feature = rng.normal(size=(3, 4, order))
+    spread = np.sqrt(np.einsum("rai,rij,raj->ra", feature, cov, feature))
+    upper = np.einsum("rai,ri->ra", feature, mean) + 1.5 * spread
+    factor = np.stack([psd_factor(jnp.asarray(one)) for one in cov])
+    drawn = np.einsum("rai,ri->ra", feature, mean + np.einsum("rij,rj->ri", factor, normal))
+    for policy, expected in ((hierarchical_ucb(1.5), upper), (hierarchical_thompson(), drawn)):
+
+        def index(mean, cov, feature, normal, policy=policy):
+            return policy.index(policy.params, jb.Gaussian(mean, cov), feature, normal)
+
+        runs = [jnp.asarray(x) for x in (mean, cov, feature, normal)]
+        every = jax.jit(jax.vmap(index))(*runs)
+        np.testing.assert_allclose(every, expected, rtol=0, atol=30 * rtol)
+        np.testing.assert_allclose(index(*(x[0] for x in runs)), expected[0], atol=30 * rtol)
