@@ -12,6 +12,7 @@ PAGES = (
     "getting-started",
     "concepts",
     "your-own-policy",
+    "your-own-algorithm",
     "your-own-environment",
     "accelerators",
     "theory",
