@@ -14,6 +14,7 @@ PAGES = (
     "your-own-policy",
     "your-own-algorithm",
     "your-own-environment",
+    "other-hierarchies",
     "accelerators",
     "theory",
 )
