@@ -3,6 +3,9 @@
 import contextlib
 import io
 import re
+import shlex
+import subprocess
+import sys
 
 import pytest
 
@@ -38,6 +41,21 @@ def assert_prints_what_it_says(page, text):
 @pytest.mark.parametrize("page", PAGES)
 def test_code_prints_what_the_page_says(page, root_directory):
     assert_prints_what_it_says(page, (root_directory / f"docs/{page}.md").read_text())
+
+
+def test_your_own_log(root_directory, environment, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    page = (root_directory / "docs/your-own-log.md").read_text()
+    exec(re.findall(r"<<'END'\n(.*?)\nEND\n", page, re.DOTALL)[0], {})
+    commands = re.findall(r"^jaxbandit (?:fit|score) .*\n", page.replace("\\\n", ""), re.MULTILINE)
+    for command in commands:
+        subprocess.run(
+            [sys.executable, "-m", *shlex.split(command)],
+            env=environment | {"PYTHONPATH": str(root_directory), "PYTHONWARNINGS": "default"},
+            check=True,
+        )
+    assert len((tmp_path / "scores.csv").read_text().splitlines()) == 1 + 40
+    assert_prints_what_it_says("your-own-log", page)
 
 
 def test_a_page_that_is_wrong_is_found():
