@@ -1,5 +1,6 @@
 """Completion of a rating matrix: alternating least squares with weighted regularisation."""
 
+import os
 from functools import partial
 from typing import NamedTuple
 
@@ -14,7 +15,6 @@ from jaxbandit.checks import InputError, check_count
 from jaxbandit.datasets.movielens import Ratings
 
 _WIDTH = 32  # records in a block; a row's last block is padded
-_MOST_NUMBERS = 2**30  # in all rows' systems of rank x rank
 _CHUNK = 2048  # blocks whose records are gathered at a time: bounds memory, and fits a cache
 
 
@@ -61,7 +61,8 @@ def factorize(
 
     Args:
         ratings: at least one to hold out and one to train on.
-        rank: number of factors, at least 1.
+        rank: number of factors, at least 1 and at most the number of users, or of movies, with
+            ratings.
         regularizer: $\lambda$, per rating, above 0.
         sweeps: updates of both sides, at least 1.
         held_out: share of the ratings, within (0, 1), held out to measure the error.
@@ -73,8 +74,9 @@ def factorize(
         `held_out_rmse`; predictions are not clipped to the scale.
 
     Raises:
-        InputError: an argument is out of range, there are too few ratings, or the regularizer is
-            too small to solve for the factors in single precision.
+        InputError: an argument is out of range, there are too few ratings, the rank takes more
+            memory than there is, or the regularizer is too small to solve for the factors in
+            single precision.
 
     Source:
         Zhou et al. 2008, Large-scale Parallel Collaborative Filtering for the Netflix Prize,
@@ -96,6 +98,7 @@ def factorize(
     rating = jnp.asarray(ratings.rating, jnp.float32)
     by_user = _blocks(ratings.user, ratings.movie, users)
     by_movie = _blocks(ratings.movie, ratings.user, movies)
+    _check_memory(rank, len(by_user.row) + len(by_movie.row), users + movies)
 
     def fit(keep: np.ndarray) -> tuple[Array, Array, Array]:
         # Held-out ratings are masked, not removed: both fits share shapes and one compilation.
@@ -159,15 +162,27 @@ def _check(ratings: Ratings, rank: int, regularizer: float, sweeps: int, held_ou
     ):
         if index.min() < 0 or index.max() >= len(ids):
             raise InputError(f"ratings: {name} must be indices from 0 to {len(ids) - 1}")
-    rows = len(ratings.user_ids), len(ratings.movie_ids)
-    most = min(*rows, int((_MOST_NUMBERS / max(rows)) ** 0.5))
-    if rank > most:
+    users, movies = (len(np.unique(index)) for index in (ratings.user, ratings.movie))
+    if rank > min(users, movies):
         raise InputError(
-            f"rank must be at most {most} for {rows[0]} users and {rows[1]} movies, was {rank}: "
-            "no more than there are of either, and such that a system of equations for each fits "
-            "in memory"
+            f"rank must be at most {min(users, movies)}, as the ratings are of {movies} movies by "
+            f"{users} users; was {rank}"
         )
     return count
+
+
+def _check_memory(rank: int, blocks: int, rows: int) -> None:
+    """Refuse a rank for which `_fit` does not fit in memory."""
+    # Of every block the products; of every row their sums, these with a ridge, and the solution.
+    if not hasattr(os, "sysconf"):
+        return  # Not every system says how much it has.
+    need = 4 * (rank + 1) ** 2 * (blocks + 3 * rows)
+    have = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    if need > have:
+        raise InputError(
+            f"rank {rank} takes about {need / 1e9:.3g} GB of memory for these ratings, and this "
+            f"machine has {have / 1e9:.3g}; use a smaller rank"
+        )
 
 
 def _blocks(row: np.ndarray, partner: np.ndarray, rows: int) -> _Blocks:

@@ -84,7 +84,8 @@ class LogFile:
 
         Args:
             numbers: columns of numbers.
-            names: columns of names: text or whole numbers, which count as the text they print as.
+            names: columns of names: text or whole numbers, which count as the text they print as;
+                7.0, as which programs write a 7 beside missing values, is 7.
             drop_missing: leave out records in which a value is missing (empty, null or NaN),
                 instead of refusing the file.
 
@@ -106,7 +107,7 @@ class LogFile:
     def _scan(self, numbers: Sequence[str], names: Sequence[str]) -> pl.LazyFrame:
         if self.is_csv:
             kinds = dict.fromkeys(self._types, pl.String()) | dict.fromkeys(numbers, pl.Float64())
-            return pl.scan_csv(self.path, schema=kinds).select(*numbers, *names)
+            return pl.scan_csv(self.path, schema=kinds).select(*numbers, *map(_name, names))
         for name in numbers:
             kind = self._types[name]
             if not (kind.is_numeric() or kind == pl.Boolean):
@@ -122,8 +123,7 @@ class LogFile:
                     f"{kind}"
                 )
         columns = [pl.col(name).cast(pl.Float64) for name in numbers]
-        columns += [pl.col(name).cast(pl.String) for name in names]
-        return pl.scan_parquet(self.path).select(columns)
+        return pl.scan_parquet(self.path).select(*columns, *map(_name, names))
 
     def _checked(
         self, frame: pl.DataFrame, records: pl.Series, numbers: Sequence[str], drop_missing: bool
@@ -199,6 +199,11 @@ def _is_csv(path: Path) -> bool:
         actual = "is Parquet" if magic == _PARQUET_MAGIC else "is not Parquet"
         raise InputError(f"{path}: the file is called {ending} but {actual}; rename or convert it")
     return ending == ".csv"
+
+
+def _name(column: str) -> pl.Expr:
+    """A column of names; whole numbers written as floats name what the whole numbers do."""
+    return pl.col(column).cast(pl.String).str.replace(r"^(-?\d+)\.0+$", "$1")
 
 
 def _is_unicode(values: list[str]) -> bool:

@@ -92,25 +92,11 @@ def _joined(logs: list[BanditLog], features: int) -> BanditLog:
 def number_tasks(names: pl.Series, index: dict[str, int], *, grow: bool) -> np.ndarray:
     """Numbers of tasks; a name that has none gets the next, or -1 where `grow` is false."""
     distinct = names.unique(maintain_order=True)
-    _check_numbers(distinct, index)
     numbers = [
         index.setdefault(name, len(index)) if grow else index.get(name, -1)
         for name in distinct.to_list()
     ]
     return names.replace_strict(distinct, numbers, return_dtype=pl.Int32).to_numpy()
-
-
-def _check_numbers(names: pl.Series, index: dict[str, int]) -> None:
-    """Refuse a whole number that is also written as a float, as programs do where some are missing:
-    it would be two names."""
-    here = set(names)
-    for name in here:
-        other = name[:-2] if name.endswith(".0") else f"{name}.0"
-        if other in here or other in index:
-            raise InputError(
-                f"column {names.name!r}: {name!r} and {other!r} are two names of one number; write "
-                "it the same way everywhere"
-            )
 
 
 def features(file: LogFile, columns: LogColumns, batch: Batch) -> np.ndarray:

@@ -123,6 +123,7 @@ def test_a_held_out_rating_that_nothing_predicts_does_not_count():
     [
         ("rank", 0),
         ("rank", 2.5),
+        ("rank", 5000),
         ("sweeps", 0),
         ("regularizer", 0.0),
         ("regularizer", -1.0),
@@ -143,10 +144,14 @@ def test_ratings_that_cannot_be_are_refused(small):
         factorize(small._replace(user=small.user[1:]))
     with pytest.raises(InputError, match="record 7 is not finite"):
         factorize(small._replace(rating=np.where(np.arange(1500) == 7, np.nan, small.rating)))
-    with pytest.raises(InputError, match="rank must be at most 30 for 30 users and 100 movies"):
-        factorize(small, rank=31)
     with pytest.raises(InputError, match="too small for single precision"):
         factorize(small, regularizer=1e-30)
+
+
+def test_a_rank_beyond_memory_is_refused(small, monkeypatch):
+    monkeypatch.setattr(factorization.os, "sysconf", lambda name: 100)
+    with pytest.raises(InputError, match=r"rank 20 takes about .* GB .*use a smaller rank"):
+        factorize(small, rank=20)
 
 
 def test_too_few_ratings():
@@ -155,7 +160,7 @@ def test_too_few_ratings():
     with pytest.raises(InputError, match=r"too few ratings: held_out=0\.1 of 4"):
         factorize(alone)
     with pytest.raises(InputError, match="too few ratings: none of those held out"):
-        factorize(alone, rank=2, held_out=0.5)
+        factorize(alone, rank=4, held_out=0.5)
     square = Ratings(one_each // 2, one_each % 2, np.float32([1, 5, 4, 1]), one_each, one_each)
     with pytest.raises(InputError, match=r"too few ratings \(4\) to tell noise"):
         factorize(square, rank=2, regularizer=1e-3, held_out=0.25)

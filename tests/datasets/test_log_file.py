@@ -100,6 +100,15 @@ def test_files_that_are_not_what_they_are_called(tmp_path):
     assert_refused(lambda: LogFile(tmp_path / "nowhere.csv"), "nowhere.csv: there is no such file")
 
 
+def test_whole_numbers_are_one_name_however_they_are_written(tmp_path):
+    content = "user,x\n7,0\n7.0,0\n-7.00,0\n7.5,0\n1.0.0,0\nv1.0,0\n"
+    frame = pl.read_csv(content.encode(), schema={"user": pl.String, "x": pl.Float64})
+    for path in (text(tmp_path, content), write(frame, tmp_path / "log.parquet")):
+        (batch,) = read(path, ["x"])
+        assert batch.frame["user"].to_list() == ["7", "7", "-7", "7.5", "1.0.0", "v1.0"]
+        assert LogFile(path).values("user") == ["-7", "1.0.0", "7", "7.5", "v1.0"]
+
+
 def test_columns_of_the_wrong_kind(tmp_path):
     path = write(TABLE.with_columns(x=pl.Series(list("abcd"))), tmp_path / "log.parquet")
     assert_refused(lambda: read(path), "column 'x' must hold numbers, holds String; encode it")
