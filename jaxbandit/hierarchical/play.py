@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 from jax import Array, lax
+from jax.typing import ArrayLike
 from jaxtyping import Float, Int
 
 from jaxbandit.checks import check_shape
@@ -83,7 +84,8 @@ def play_rounds(
         params: Any, belief: Belief, situations: Any, first: Array, as_kernel: bool
     ) -> tuple[Belief, Array]:
         mine = policy._replace(params=params)
-        unknown = jnp.any(belief.shared.spread != 0).astype(jnp.int32)
+        # An accelerator's loop with such a count would wait for the host in every round.
+        unknown = jnp.any(belief.shared.spread != 0).astype(jnp.int32) if as_kernel else 1
 
         def step(index: Array, played: tuple[Belief, Array]) -> tuple[Belief, Array]:
             at = partial(lax.dynamic_index_in_dim, index=index, keepdims=False)
@@ -106,7 +108,7 @@ def play_round(
     belief: Belief,
     situation: Any,
     number: Int[Array, ""],
-    unknown: Int[Array, ""],
+    unknown: ArrayLike,
     as_kernel: bool,
 ) -> tuple[Belief, Float[Array, " runs"]]:
     """The belief after round `number`, and what was lost in it, from its `Situation`, runs last.
