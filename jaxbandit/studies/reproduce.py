@@ -113,7 +113,8 @@ def write_result(name: str, figure: FigureResult, settings: Any, out: Path, seco
         figure.picture.savefig(path, dpi=160, format="png")
     entry = {
         "figure": name,
-        "settings": asdict(settings),
+        # What is left to the figure is among its facts.
+        "settings": {name: value for name, value in asdict(settings).items() if value is not None},
         "findings": figure.findings,
         "facts": figure.facts,
         "seconds": round(seconds, 2),
