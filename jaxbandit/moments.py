@@ -69,8 +69,17 @@ def tile_moments(value: Float[Array, "runs ..."], valid: Bool[Array, " runs"]) -
     return Moments(count, mean, deviation)
 
 
+_ROWS = 64
+"""More rows than any compiler takes together in a product."""
+
+
 def _dot(value: Array, weight: Array) -> Array:
-    return jnp.dot(value, weight, precision=lax.Precision.HIGHEST)
+    """The products of [..., runs] and [runs], each the same whatever others there are."""
+    rows = value.reshape(-1, len(weight))
+    # The rows beyond the last whole block of a product are summed in another order.
+    padded = jnp.pad(rows, ((0, -len(rows) % _ROWS), (0, 0)))
+    products = jnp.dot(padded, weight, precision=lax.Precision.HIGHEST)
+    return products[: len(rows)].reshape(value.shape[:-1])
 
 
 def merge(first: Moments, second: Moments) -> Moments:

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from jaxbandit.moments import Moments, in_words, merge, tile_moments
+from jaxbandit.tile_programs import compiler_options
 
 EMPTY = Moments(np.float64(0), np.float64(0), np.float64(0))
 
@@ -84,3 +85,18 @@ def test_a_result_says_in_few_words_how_it_ends():
     assert said == "Result: 4 runs\n  one    20 +- 0.5\n  other  4000 +- 0.5"
     cells = in_words("Result", 2, {"one": curve([1, 20], [3, 4])})
     assert cells == "Result (2 runs left out)\n  one  4 to 20 in 2 cells"
+
+
+@pytest.mark.parametrize("runs", [32, 128])
+def test_an_entrys_moments_do_not_depend_on_the_others(runs):
+    """A bare product sums its last rows in another order: bits would change with the policies."""
+    value = np.random.default_rng(0).normal(size=(runs, 70)).astype(np.float32)
+    summarise = jax.jit(
+        lambda value: tile_moments(value, jnp.ones(runs, bool)),
+        compiler_options=compiler_options("cpu"),
+    )
+    whole = summarise(value)
+    for entries in (1, 2, 3, 5, 8, 13, 33, 64, 65):
+        part = summarise(value[:, :entries])
+        np.testing.assert_array_equal(part.mean, whole.mean[:entries])
+        np.testing.assert_array_equal(part.deviation, whole.deviation[:entries])

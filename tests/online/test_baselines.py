@@ -232,7 +232,7 @@ def test_rewards_that_no_bernoulli_arm_has_are_reported():
         jb.simulate(
             cases.KEY,
             {"thompson": jb.thompson_bernoulli()},
-            jb.gaussian_arms([1.0, 0.5], 1.0),
+            jb.gaussian_arms([1.0, 0.5], 1.0)._replace(low=0.0, high=1.0),
             horizon=40,
             runs=3,
         )
