@@ -26,16 +26,8 @@ class InCells(NamedTuple):
     environment: bool
     offline: bool
     horizon: bool
-
-    @property
-    def reference(self) -> bool:
-        """It lies near the means."""
-        return self.environment
-
-    @property
-    def excess(self) -> bool:
-        """It is that of the offline data, less the reference."""
-        return self.environment or self.offline
+    reference: bool
+    excess: bool
 
 
 class Static(NamedTuple):
@@ -86,7 +78,7 @@ def one_cell(static: Static, inputs: Inputs, index: int) -> tuple[Static, Inputs
         for (_, _, in_cells), params in zip(static.functions, inputs.params, strict=True)
     )
     functions = tuple((name, policy, False) for name, policy, _ in static.functions)
-    alone = InCells(environment=False, offline=False, horizon=False)
+    alone = InCells(*(False for _ in InCells._fields))
     return static._replace(functions=functions, cells=1, in_cells=alone), Inputs(
         params, _cell_of_world(static, inputs.world, index), inputs.ends
     )

@@ -187,6 +187,8 @@ def prepare(
         environment=isinstance(environment, Grid),
         offline=count.ndim == 2,
         horizon=rounds.ndim == 1,
+        reference=world.reference is not None and world.reference.ndim == 1,
+        excess=world.excess is not None and world.excess.ndim == 2,
     )
     cells = _check_cells(policies, environment, count, rounds)
     check_exact(count, rounds)

@@ -116,8 +116,10 @@ class _Gathered:
             kept = layout.kept(joined.kept)
             for who, name in enumerate(self.study.names):
                 for key, value in kept[name].items():
-                    raised = self.raised[row] if key == "reward" else None
-                    value = value if raised is None else value + raised[-1]
+                    if key == "reward":
+                        # In float64 in all blocks, as far from zero a sum of rewards needs.
+                        raised = self.raised[row]
+                        value = value + (np.float64(0) if raised is None else raised[-1])
                     self._write(f"final_{key}", value, place, who, len(self.study.names))
         return used
 

@@ -119,3 +119,59 @@ def test_cells_of_other_horizons_and_numbers_of_arms(command, tmp_path):
                 )
             assert rows.filter(horizon=horizon, arms=arms)["round"].to_list() == 3 * list(ends)
     assert command("plot", store)[0] == 0
+
+
+# One cell near zero and one far from it, whose rewards the host raises; in one block.
+FAR = """
+journey = "online"
+runs = 300
+seed = 2
+horizon = 50
+
+[environment]
+kind = "gaussian"
+std = 0.5
+
+[confidence]
+sigma = 0.5
+floor = -10.0
+ceiling = 20000.0
+
+[policies.ucb]
+[policies.lcb]
+
+[outputs]
+checkpoints = 3
+finals = true
+
+[[sweep]]
+name = "where"
+"environment.mean" = [[0.25, 0.5], [10000.25, 10000.5]]
+"""
+
+
+def test_rewards_far_from_zero(command, tmp_path):
+    """A sum of rewards in float32 would lose how it varies."""
+    file, store = tmp_path / "study.toml", tmp_path / "store"
+    file.write_text(FAR)
+    assert command("sweep", file, "--out", store, "--quiet") == (0, "", "")
+    result = open_result(store)
+    bounds = jb.confidence(sigma=0.5, floor=-10.0, ceiling=20000.0)
+    stds = []
+    for where, shift in enumerate((0.0, 10000.0)):
+        out = jb.simulate(
+            jax.random.key(2),
+            {"ucb": jb.ucb(bounds), "lcb": jb.lcb(bounds)},
+            jb.gaussian_arms(np.array([0.25, 0.5]) + shift, 0.5),
+            horizon=50,
+            runs=300,
+            checkpoints=[17, 33, 50],
+        )
+        cell = result.sel(where=where)
+        assert_is_the_simulation(cell, out, 2)
+        for name in ("ucb", "lcb"):
+            reward = cell["final_reward"].sel(policy=name).values
+            np.testing.assert_array_equal(reward, out[name].final_reward)
+            assert abs(reward.mean() - 50 * shift) < 50
+        stds.append(cell["reward_std"].values)
+    np.testing.assert_allclose(stds[1], stds[0], rtol=0.02)
