@@ -70,6 +70,32 @@ def test_lower_bounds_are_not_above_the_range(bounds):
     assert exact * (1 - 40 * Fraction(float(digits()))) <= value <= exact
 
 
+@pytest.mark.parametrize("value", [0.1, 0.3, 0.7, 1000.1, -0.1, 2.0**-30 + 1, 1.0])
+def test_a_range_is_not_narrowed(value):
+    known = jb.confidence(floor=value, ceiling=value + 1)
+    assert Fraction(float(known.floor)) <= Fraction(value)
+    assert Fraction(float(known.ceiling)) >= Fraction(value + 1)
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+def test_differences_and_products_are_next_to_what_is_exact(compiled):
+    rng = np.random.default_rng(0)
+    first, second = jnp.asarray(rng.normal(size=(2, 200)) * 10.0 ** rng.integers(-3, 4, 200), float)
+    whole, factor = jnp.floor(1e4 * jnp.abs(first)) + 1, jnp.abs(second)
+    for ours, exactly, pair in (
+        (rounding.difference_at_least, Fraction.__sub__, (first, second)),
+        (rounding.product_at_least, Fraction.__mul__, (whole, factor)),
+    ):
+        found = (jax.jit(ours) if compiled else ours)(*pair)
+        for value, a, b in zip(found, *pair, strict=True):
+            exact = exactly(Fraction(float(a)), Fraction(float(b)))
+            assert (
+                exact
+                <= Fraction(float(value))
+                <= exact + 2 * abs(exact) * Fraction(float(digits()))
+            )
+
+
 def test_a_probability_is_not_above_what_holds():
     for horizon, delta in ((2**24 + 1, 1e-9), (1000, 1e-12), (7, 0.01)):
         known = jb.confidence(delta=delta)
