@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
 from jaxtyping import Bool, Float
+from scipy.special import stdtrit
 
 
 class Moments(NamedTuple):
@@ -43,6 +44,11 @@ class Moments(NamedTuple):
         """Standard error of the mean."""
         return self.std / np.sqrt(np.maximum(self.count, 1))
 
+    @property
+    def margin(self) -> Any:
+        """What the 95 % confidence interval of the mean reaches to each side of it."""
+        return errors_each_side(self.count) * self.sem
+
 
 def in_words(title: str, left_out: int, curves: Mapping[str, Moments]) -> str:
     """What a result says of itself: where the curve of each name, or of its cells, ends."""
@@ -56,6 +62,31 @@ def in_words(title: str, left_out: int, curves: Mapping[str, Moments]) -> str:
             end = f"{np.min(mean):.4g} to {np.max(mean):.4g} in {np.size(mean)} cells"
         lines.append(f"  {name:{width}}  {end}")
     return "\n".join(lines)
+
+
+def errors_each_side(count: Any, level: float = 0.95) -> Any:
+    """Standard errors by which the confidence interval of a mean reaches to each side of it.
+
+    A quantile of Student's distribution: right for the mean of `count` normal values. With few
+    values it is far more than the 1.96 of many, since their spread is hardly known.
+
+    Args:
+        count: values averaged, any shape.
+        level: of the interval.
+
+    Returns:
+        The shape of `count`; NaN where there is a single value, which has no spread.
+
+    >>> [round(float(errors_each_side(count)), 2) for count in (2, 3, 10, 1000)]
+    [12.71, 4.3, 2.26, 1.96]
+    """
+    return stdtrit(np.asarray(count) - 1, 0.5 + 0.5 * level)
+
+
+def over_runs(value: np.ndarray) -> Moments:
+    """Moments over the first axis, on the host."""
+    mean = np.mean(value, axis=0)
+    return Moments(len(value), mean, np.sum((value - mean) ** 2, axis=0))
 
 
 def tile_moments(value: Float[Array, "runs ..."], valid: Bool[Array, " runs"]) -> Moments:

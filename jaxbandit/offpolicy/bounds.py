@@ -17,7 +17,7 @@ $G_{s,*} = E[\phi(X, \pi_*(X)) \phi(X, \pi_*(X))']$, $n_s$ is the number of reco
 $\gamma$ says how well they cover the optimal policy (`jaxbandit.offpolicy.coverage`). Feature
 vectors have norm 1 at most (Assumption 1). $\lambda_1$ is a largest, $\lambda_d$ a smallest
 eigenvalue; $\lambda_d(\Sigma^{-1})$ is computed as $1/\lambda_1(\Sigma)$, so that covariances may
-be singular.
+be singular. Bounds that counts enter are rounded up.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from jax import Array
 from jax.typing import ArrayLike
 from jaxtyping import Float
 
-from jaxbandit import checks, linalg
+from jaxbandit import checks, linalg, rounding
 from jaxbandit.checks import InputError
 from jaxbandit.eigen import symmetric_eigenvalues
 from jaxbandit.offpolicy.coverage import check_optimal_gram, smallest_eigenvalue
@@ -295,7 +295,9 @@ def _effective_samples(count: ArrayLike, gamma: ArrayLike, noise_std: Array) -> 
     checks.check_not_negative("count", count)
     if checks.is_concrete(gamma) and not np.all(np.asarray(gamma) >= 0):
         raise InputError(f"gamma must not be negative, was {gamma}; gamma = 0 claims nothing")
-    count, gamma = jnp.asarray(count, noise_std.dtype), jnp.asarray(gamma, noise_std.dtype)
+    # Too few records loosen a bound, too many would break it.
+    count = rounding.at_most(count, noise_std.dtype)
+    gamma = jnp.asarray(gamma, noise_std.dtype)
     return jnp.where((count > 0) & (gamma > 0), gamma * count / noise_std**2, 0)
 
 
@@ -318,7 +320,7 @@ def _one_root(model: HierarchicalGaussian, samples: _Samples, alpha: Array) -> A
 
 
 def _root(features: int, precision: Array, alpha: Array) -> Array:
-    return alpha * jnp.sqrt(4 * features / precision)
+    return rounding.up(alpha * jnp.sqrt(4 * features / precision), features)
 
 
 def _largest_eigenvalue(cov: Array) -> Array:

@@ -1,7 +1,9 @@
 r"""How good is what was learned: predictions of held-out records, and values of policies.
 
 The value of a policy $\pi$ is its mean reward on the contexts of the log. The log's own actions
-were drawn with known probabilities (propensities) $p_i$; $w_i = \pi(a_i \mid x_i) / p_i$.
+were drawn with known probabilities (propensities) $p_i$; $w_i = \pi(a_i \mid x_i) / p_i$. Intervals
+of values are Student's, of the effective sample size $n_e = (\sum w)^2 / \sum w^2$ less one degrees
+of freedom: the spread is known no better than from so many records.
 """
 
 from __future__ import annotations
@@ -12,14 +14,18 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import Array
-from jax.scipy.special import ndtri
+from jax import Array, lax
+from jax.scipy.special import betainc, ndtri
+from jax.scipy.stats import t as student
 from jax.typing import ArrayLike
 from jaxtyping import Float
 
 from jaxbandit import checks, linalg
 from jaxbandit.checks import InputError
 from jaxbandit.offpolicy.model import BanditLog, Gaussian, check_log
+
+# Degrees of freedom from which an expansion gives quantiles of Student's distribution.
+_MANY = 30
 
 
 class Prediction(NamedTuple):
@@ -128,7 +134,10 @@ def ips_value(
         propensity: [records], probability with which the logging policy took the logged action.
         target: [records], probability with which the policy to be valued takes it; 0 or 1 for a
             deterministic one.
-        level: of the intervals, by the central limit theorem.
+        level: of the intervals.
+
+    Returns:
+        PolicyValue; its intervals are NaN where the policy takes the action of one record, or none.
 
     Raises:
         InputError: shapes disagree, a propensity outside (0, 1], a target outside [0, 1].
@@ -164,7 +173,8 @@ def snips_value(
         level: of the intervals.
 
     Returns:
-        PolicyValue, all NaN where the policy takes none of the logged actions.
+        PolicyValue, all NaN where the policy takes none of the logged actions; the intervals are
+        where it takes that of one record.
 
     Raises:
         InputError: as `ips_value`.
@@ -200,8 +210,8 @@ def doubly_robust_value(
             over its actions.
         level: of the intervals.
 
-    Raises:
-        InputError: as `ips_value`; a prediction that is not finite.
+    Returns, Raises:
+        As `ips_value`; a prediction must be finite.
 
     Source:
         Dudík, Langford and Li 2011.
@@ -263,14 +273,61 @@ def _weights(
 @jax.jit
 def _value(terms: Array, reward: Array, weight: Array, level: ArrayLike) -> PolicyValue:
     """The mean of `terms`, and of what they add to the rewards, with intervals."""
-    width = ndtri(0.5 + 0.5 * jnp.asarray(level, float))
+    records = jnp.sum(weight) ** 2 / jnp.sum(lax.square(weight))
+    # Ends follow the weights through value and error; how freedom moves with them is left out.
+    freedom = lax.stop_gradient(records - 1)
+    width = _student_width(jnp.asarray(level, records.dtype), freedom)
 
     def interval(terms: Array) -> tuple[Array, Array, Array, Array]:
         mean = jnp.mean(terms)
         error = jnp.std(terms, ddof=1) / jnp.sqrt(len(terms))
         return mean, error, mean - width * error, mean + width * error
 
-    total = jnp.sum(weight)
-    return PolicyValue(
-        *interval(terms), *interval(terms - reward), total**2 / jnp.sum(jax.lax.square(weight))
+    return PolicyValue(*interval(terms), *interval(terms - reward), records)
+
+
+def _student_width(level: Array, freedom: Array) -> Array:
+    r"""The t with $P(|T| \le t)$ = level, of Student's distribution; NaN without freedom.
+
+    From `_MANY` degrees on an expansion about the normal quantile, right to 1e-6 up to a level of
+    0.999; below it by halving.
+
+    Source:
+        Abramowitz and Stegun 1964, 26.7.5.
+    """
+    z = ndtri(0.5 + 0.5 * level)
+    series = (
+        (z**3 + z) / 4,
+        (5 * z**5 + 16 * z**3 + 3 * z) / 96,
+        (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384,
+        (79 * z**9 + 776 * z**7 + 1482 * z**5 - 1920 * z**3 - 945 * z) / 92160,
     )
+    many = z + sum(term / freedom**power for power, term in enumerate(series, start=1))
+    few = _student_width_by_halving(level, jnp.clip(freedom, 1e-3, _MANY))
+    return jnp.where(freedom > 0, jnp.where(freedom > _MANY, many, few), jnp.nan)
+
+
+@jax.custom_jvp
+def _student_width_by_halving(level: Array, freedom: Array) -> Array:
+    r"""The same, from the $x = \nu / (\nu + t^2)$ with $I_x(\nu/2, 1/2)$ = 1 - level."""
+
+    def halve(_: int, bracket: tuple[Array, Array]) -> tuple[Array, Array]:
+        low, high = bracket
+        middle = 0.5 * (low + high)
+        beyond = betainc(freedom / 2, 0.5, jnp.exp(middle)) > 1 - level
+        return jnp.where(beyond, low, middle), jnp.where(beyond, middle, high)
+
+    # Of the logarithm: with few degrees x is tiny.
+    least = jnp.full_like(level + freedom, jnp.log(jnp.finfo(freedom.dtype).tiny))
+    steps = jnp.finfo(freedom.dtype).nmant + 8
+    log_x = lax.fori_loop(0, steps, halve, (least, jnp.zeros_like(least)))[1]
+    return jnp.sqrt(freedom * jnp.expm1(-log_x))
+
+
+@_student_width_by_halving.defjvp
+def _student_width_jvp(
+    primals: tuple[Array, Array], tangents: tuple[Array, Array]
+) -> tuple[Array, Array]:
+    # Halving has no derivative; that of an inverse is one over the density. Freedom is constant.
+    width = _student_width_by_halving(*primals)
+    return width, tangents[0] / (2 * student.pdf(width, primals[1]))

@@ -14,20 +14,12 @@ import jax.numpy as jnp
 from jax import Array, lax
 from jaxtyping import Float
 
+from jaxbandit import rounding
+
 # Halvings of the price's bracket, in logarithms: leaves a relative error of about 1e-8.
 _HALVINGS = 28
 # Pulls below this are tried one by one.
 _SMALL = 7
-
-
-def round_up(value: Array, terms: int = 0) -> Array:
-    """A little more than `value`, to outweigh the rounding of a short computation or a sum."""
-    return value * (1 + (16 + terms) * jnp.finfo(value.dtype).eps)
-
-
-def round_down(value: Array, terms: int = 0) -> Array:
-    """A little less than `value`."""
-    return value * (1 - (16 + terms) * jnp.finfo(value.dtype).eps)
 
 
 @jax.jit
@@ -52,7 +44,7 @@ def pull_limit(
         Sentenac et al. 2025, eq. 17.
     """
     # The ratio is rounded up before the floor: one ulp too little would lose a pull.
-    samples = jnp.where(gap > 0, round_up(4 * square / gap**2), jnp.inf)
+    samples = jnp.where(gap > 0, rounding.up(4 * square / gap**2), jnp.inf)
     return jnp.clip(jnp.floor(samples - count) + 1, 0, horizon)
 
 
@@ -129,7 +121,8 @@ def largest_total(
     low = jnp.minimum(radius / jnp.sqrt(jnp.max(count) + horizon) / 4, limit / 2)
     low, high = lax.fori_loop(0, _HALVINGS, halve, (low, limit))
     best = jnp.minimum(dual(low), dual(high))
-    return jnp.minimum(round_up(best, count.shape[0]), horizon * limit)
+    most = rounding.product_at_least(horizon, limit)
+    return jnp.minimum(rounding.up(best, count.shape[0]), most)
 
 
 def _best_response(

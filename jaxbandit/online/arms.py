@@ -14,7 +14,7 @@ from jax import Array
 from jax.typing import ArrayLike
 from jaxtyping import Float
 
-from jaxbandit import checks
+from jaxbandit import checks, rounding
 from jaxbandit.checks import InputError
 
 
@@ -100,8 +100,9 @@ def confidence(
     return Confidence(
         scale=2 * square if paper else one,
         delta=None if delta is None else jnp.asarray(delta, square.dtype),
-        floor=jnp.asarray(floor, square.dtype),
-        ceiling=jnp.asarray(ceiling, square.dtype),
+        # With fewer digits the range may only grow.
+        floor=rounding.at_most(floor, square.dtype),
+        ceiling=rounding.at_least(ceiling, square.dtype),
         budget_scale=2 * square if paper else 0.5 * one,
         budget_union=one if paper else zero,
         lagged=zero if paper else one,

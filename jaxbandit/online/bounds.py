@@ -13,7 +13,7 @@ radii grow with the round, and with c at $\delta$ the bounds of UCB are false.
 
 A function is of one instance, from arrays [arms] to a scalar; map it over instances, horizons and
 alpha with `jax.vmap`. Counts need not be whole. Results are rounded up, and none is above the
-horizon times the range of the means.
+horizon times the range of the means, that product rounded up too.
 """
 
 from __future__ import annotations
@@ -24,8 +24,9 @@ from jax import Array
 from jax.typing import ArrayLike
 from jaxtyping import Float
 
+from jaxbandit import rounding
 from jaxbandit.online import arms, setting
-from jaxbandit.online.allocation import largest_excess, largest_total, pull_limit, round_up
+from jaxbandit.online.allocation import largest_excess, largest_total, pull_limit
 from jaxbandit.online.arms import Confidence
 from jaxbandit.online.setting import Setting
 
@@ -59,7 +60,7 @@ def event_probability(horizon: ArrayLike, confidence: Confidence | None = None) 
     horizon = setting.check_horizon(horizon)
     delta = 1 / horizon**2 if confidence.delta is None else jnp.asarray(confidence.delta, float)
     failure = 2 * horizon * delta if confidence.anytime is None else np.pi**2 / 3 * delta
-    return jnp.maximum(1 - failure, 0)
+    return jnp.maximum(jnp.nextafter(1 - rounding.up(failure), -jnp.inf), 0)
 
 
 # UCB.
@@ -327,4 +328,5 @@ def _per_allowance(known: Setting, alpha: ArrayLike, excess: Array) -> Array:
 
 
 def _capped(known: Setting, bound: Array) -> Array:
-    return jnp.minimum(round_up(bound, known.count.shape[0]), known.horizon * known.limit)
+    most = rounding.product_at_least(known.horizon, known.limit)
+    return jnp.minimum(rounding.up(bound, known.count.shape[0]), most)

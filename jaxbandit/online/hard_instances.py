@@ -121,7 +121,7 @@ def lcb_unexplored(
     short = lower.lcb_unexplored(known, sigma).gap
     shortfall = jnp.full_like(known.count, short).at[best].set(0)
     regret = lower.lcb_minimax_regret_lower(count, horizon, confidence, sigma=sigma)
-    return _short_of_ceiling(known, shortfall, regret, best, sigma)
+    return _short_of_ceiling(known, horizon, shortfall, regret, best, sigma)
 
 
 def ucb_first_round(
@@ -144,7 +144,7 @@ def ucb_first_round(
     bad = (known.count == 0).at[worst].set(True)
     shortfall = bad * lower.ucb_first_round(known, sigma).gap
     regret = lower.ucb_first_round_logging_regret_lower(count, confidence, sigma=sigma)
-    return _short_of_ceiling(known, shortfall, regret, worst, sigma)
+    return _short_of_ceiling(known, 1, shortfall, regret, worst, sigma)
 
 
 def ucb_equalised(
@@ -177,7 +177,7 @@ def ucb_equalised(
             f"instance, has {float(known.limit):.3g}; lengthen the horizon or widen the range"
         )
     regret = lower.ucb_logging_regret_lower(count, horizon, confidence)
-    return _short_of_ceiling(known, shortfall, regret)
+    return _short_of_ceiling(known, horizon, shortfall, regret)
 
 
 def lcb_misled(
@@ -199,7 +199,7 @@ def lcb_misled(
     worst = jnp.argmax(known.count)
     shortfall = jnp.zeros_like(known.count).at[worst].set(lower.lcb_misled(known, sigma).gap)
     regret = lower.lcb_logging_regret_lower(count, horizon, confidence, sigma=sigma)
-    return _short_of_ceiling(known, shortfall, regret, worst, sigma)
+    return _short_of_ceiling(known, horizon, shortfall, regret, worst, sigma)
 
 
 def _checked(
@@ -211,6 +211,7 @@ def _checked(
 
 def _short_of_ceiling(
     known: Setting,
+    horizon: int,
     shortfall: Array,
     regret: Array,
     noisy: Array | None = None,
@@ -220,4 +221,4 @@ def _short_of_ceiling(
     std = jnp.zeros_like(known.count)
     std = std if noisy is None else std.at[noisy].set(sigma)
     environment = gaussian_arms(known.confidence.ceiling - shortfall, std)
-    return HardInstance(environment, known.count, int(known.horizon), regret)
+    return HardInstance(environment, known.count, horizon, regret)

@@ -25,9 +25,8 @@ from jax import Array
 from jax.typing import ArrayLike
 from jaxtyping import Float
 
-from jaxbandit import checks
+from jaxbandit import checks, rounding
 from jaxbandit.checks import InputError
-from jaxbandit.online.allocation import round_down
 from jaxbandit.online.arms import Confidence
 from jaxbandit.online.setting import Setting, check_some, make_setting
 
@@ -67,9 +66,9 @@ def minimax_regret_lower(
         Sentenac et al. 2025, theorem 5.1.
     """
     checks.check_positive("sigma", sigma)
-    known = make_setting(count, horizon, confidence)
+    known = make_setting(count, horizon, confidence, for_lower=True)
     widest = jnp.max(spreads(known, sigma), initial=0)
-    return round_down(math.exp(-0.5) / 16 * known.horizon * widest, known.count.shape[0])
+    return rounding.down(math.exp(-0.5) / 16 * known.horizon * widest, known.count.shape[0])
 
 
 def lcb_minimax_regret_lower(
@@ -103,7 +102,7 @@ def lcb_minimax_regret_lower(
         Sentenac et al. 2025, proposition 5.3; constants derived here.
     """
     known = logged_setting(count, horizon, confidence, sigma)
-    return round_down(known.horizon * lcb_unexplored(known, sigma).loss)
+    return rounding.down(known.horizon * lcb_unexplored(known, sigma).loss)
 
 
 def ucb_first_round_logging_regret_lower(
@@ -126,7 +125,7 @@ def ucb_first_round_logging_regret_lower(
         Sentenac et al. 2025, proposition 5.4; constants derived here.
     """
     known = logged_setting(count, 1, confidence, sigma)
-    return round_down(ucb_first_round(known, sigma).loss)
+    return rounding.down(ucb_first_round(known, sigma).loss)
 
 
 def ucb_logging_regret_lower(
@@ -166,7 +165,7 @@ def ucb_logging_regret_lower(
     gap = shortfall - jnp.min(shortfall)
     even = k * share * jnp.sum((1 / k - weight) * gap)
     beyond, loss = known.horizon - k * share, jnp.sum(weight * gap)
-    return round_down(jnp.where(fits, jnp.maximum(even - beyond * loss, 0), 0), k)
+    return rounding.down(jnp.where(fits, jnp.maximum(even - beyond * loss, 0), 0), k)
 
 
 def lcb_logging_regret_lower(
@@ -190,7 +189,7 @@ def lcb_logging_regret_lower(
         Sentenac et al. 2025, proposition 5.7; constants derived here.
     """
     known = logged_setting(count, horizon, confidence, sigma)
-    return round_down(known.horizon * lcb_misled(known, sigma).loss)
+    return rounding.down(known.horizon * lcb_misled(known, sigma).loss)
 
 
 # Shared with the instances.
@@ -211,7 +210,7 @@ def logged_setting(
     """The setting, of at least two arms and one sample."""
     check_some(count)
     checks.check_positive("sigma", sigma)
-    known = make_setting(count, horizon, confidence)
+    known = make_setting(count, horizon, confidence, for_lower=True)
     if known.count.shape[0] < 2:
         raise InputError("count must have at least two arms for this bound, has one")
     return known
@@ -266,7 +265,10 @@ def lcb_misled(known: Setting, sigma: ArrayLike) -> Deception:
 
 def equalised_shortfall(known: Setting) -> tuple[Array, Array]:
     """Of `ucb_logging_regret_lower`: pulls of each arm, whole, and `c / sqrt(m_i + pulls)`."""
-    share = jnp.floor(known.horizon / known.count.shape[0])
+    k = known.count.shape[0]
+    share = jnp.floor(known.horizon / k)
+    # The quotient may have been rounded to the next whole number.
+    share = jnp.where(k * share > known.horizon, share - 1, share)
     return share, known.first_radius / jnp.sqrt(known.count + share)
 
 

@@ -10,7 +10,7 @@ from jax import Array
 from jax.typing import ArrayLike
 from jaxtyping import Float
 
-from jaxbandit import checks
+from jaxbandit import checks, rounding
 from jaxbandit.checks import InputError
 from jaxbandit.online import arms
 from jaxbandit.online.arms import Confidence, budget_per_round, squared_width
@@ -37,9 +37,17 @@ class Setting(NamedTuple):
 
 
 def make_setting(
-    count: ArrayLike, horizon: ArrayLike, confidence: Confidence | None = None
+    count: ArrayLike,
+    horizon: ArrayLike,
+    confidence: Confidence | None = None,
+    *,
+    for_lower: bool = False,
 ) -> Setting:
     """Checked arguments, and what follows from them.
+
+    What has more digits than the type in use is rounded so that an upper bound is not lowered by
+    it, nor a lower one raised: an upper bound takes the next longer horizon, smaller counts and the
+    wider range, a lower bound the opposite.
 
     Raises:
         InputError: count that is not [arms] or is negative, horizon below one.
@@ -50,15 +58,21 @@ def make_setting(
         raise InputError("count must have at least one arm, was empty")
     checks.check_not_negative("count", count)
     confidence = arms.or_usual(confidence)
-    rounds = check_horizon(horizon)
-    number = jnp.asarray(count, rounds.dtype)
-    square, first, unit, limit = (
+    rounds = check_horizon(horizon, for_lower=for_lower)
+    number = (rounding.at_least if for_lower else rounding.at_most)(count, rounds.dtype)
+    floor, ceiling = (jnp.asarray(x, rounds.dtype) for x in (confidence.floor, confidence.ceiling))
+    if for_lower:
+        # Both were rounded outwards, by less than the step to the next number.
+        floor, ceiling = jnp.nextafter(floor, jnp.inf), jnp.nextafter(ceiling, -jnp.inf)
+        limit = -rounding.difference_at_least(floor, ceiling)
+    else:
+        limit = rounding.difference_at_least(ceiling, floor)
+    square, first, unit = (
         jnp.asarray(value, rounds.dtype)
         for value in (
             squared_width(confidence, k, rounds, rounds),
             squared_width(confidence, k, 1, rounds),
             budget_per_round(confidence, number, rounds),
-            confidence.ceiling - confidence.floor,
         )
     )
     return Setting(
@@ -75,16 +89,22 @@ def gaps(known: Setting, mean: ArrayLike) -> Float[Array, " arms"]:
     checks.check_shape("mean", mean, known.count.shape, "[arms]")
     checks.check_finite("mean", mean)
     low, high = known.confidence.floor, known.confidence.ceiling
+    if checks.is_concrete(mean):
+        # On the host, where close means keep their difference.
+        exact = np.asarray(mean, np.float64)
+        gap = jnp.asarray(np.max(exact) - exact, known.count.dtype)
+    else:
+        mean = jnp.asarray(mean, known.count.dtype)
+        gap = jnp.max(mean) - mean
     if checks.is_concrete(mean, low, high):
-        # On the host: inside `jax.jit` what is computed from known values is not known.
+        # Likewise: inside `jax.jit` what is computed from known values is not known.
         value = np.asarray(mean, known.count.dtype)
         if not np.all((value >= np.asarray(low)) & (value <= np.asarray(high))):
             raise InputError(
                 f"mean must lie in the range of the confidence, [{low}, {high}], was {value}; "
                 "give floor= and ceiling= to jaxbandit.confidence"
             )
-    mean = jnp.asarray(mean, known.count.dtype)
-    return jnp.max(mean) - mean
+    return gap
 
 
 def mean_radius(known: Setting) -> Float[Array, ""]:
@@ -97,18 +117,20 @@ def last_proxy(known: Setting) -> Float[Array, ""]:
     if known.confidence.anytime is None:
         return known.horizon
     # The reference implementation doubles two rounds late. frexp is exact where log2 is not.
-    fraction, exponent = jnp.frexp(known.horizon - 2 * known.confidence.lagged)
+    lag = jnp.asarray(2 * known.confidence.lagged, known.horizon.dtype)
+    fraction, exponent = jnp.frexp(rounding.difference_at_least(known.horizon, lag))
     exponent = jnp.where(fraction == 0.5, exponent - 1, exponent)
     return jnp.maximum(2, jnp.ldexp(jnp.ones_like(known.horizon), exponent))
 
 
-def check_horizon(horizon: ArrayLike) -> Float[Array, ""]:
-    """The horizon as a floating number, at least one."""
+def check_horizon(horizon: ArrayLike, *, for_lower: bool = False) -> Float[Array, ""]:
+    """The horizon as a floating number, at least one; for a lower bound not above it, else not
+    below."""
     if checks.is_concrete(horizon):
         value = np.asarray(horizon)
         if not np.all((value >= 1) & np.isfinite(value)):
             raise InputError(f"horizon must be at least 1 round, was {horizon}")
-    return jnp.asarray(horizon, float)
+    return (rounding.at_most if for_lower else rounding.at_least)(horizon)
 
 
 def check_some(count: ArrayLike) -> None:

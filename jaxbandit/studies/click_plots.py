@@ -8,6 +8,7 @@ import polars as pl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from jaxbandit.moments import errors_each_side
 from jaxbandit.studies.plots import COLOUR, line
 
 _BENCHMARK = "0.45"
@@ -81,7 +82,7 @@ def table3(table: pl.DataFrame, source: str) -> Figure:
         axis.errorbar(
             range(len(trained)),
             trained["cross_entropy"].to_numpy(),
-            2 * trained["cross_entropy_sem"].to_numpy(),
+            errors_each_side(trained["rows"].to_numpy()) * trained["cross_entropy_sem"].to_numpy(),
             fmt="none",
             ecolor="0.3",
         )
@@ -102,7 +103,7 @@ def table3(table: pl.DataFrame, source: str) -> Figure:
         axis.grid(alpha=0.25, axis="y")
     axes[0].set_ylabel("cross-entropy (nats)")
     figure.suptitle(source)
-    note = "bars: ± 2 standard errors; blue: trained on Dataset 1, orange: on Dataset 2, the log"
+    note = "bars: 95 % intervals; blue: trained on Dataset 1, orange: on Dataset 2, the log"
     figure.supxlabel(note, fontsize=8, color="0.4")
     return figure
 

@@ -15,6 +15,7 @@ from jax import Array
 from jaxtyping import Float
 
 from jaxbandit import tiles
+from jaxbandit.moments import errors_each_side
 from jaxbandit.online.arms import OfflineArms, confidence, lower_bounds, squared_width
 from jaxbandit.online.environments import Environment, bernoulli_arms, gaussian_arms
 from jaxbandit.online.grid import grid
@@ -177,7 +178,8 @@ def answers(results: pl.DataFrame) -> list[str]:
     for part in results.partition_by("horizon", maintain_order=True):
         ranked = list(part.sort("regret_mean").iter_rows(named=True))
         best = ranked[0]
-        alike = [row for row in ranked[1:] if row["excess_mean"] <= 2 * row["excess_sem"]]
+        width = errors_each_side(best["runs"])
+        alike = [row for row in ranked[1:] if row["excess_mean"] <= width * row["excess_sem"]]
         clear = next((row for row in ranked[1:] if row not in alike), None)
         line = (
             f"T = {best['horizon']:,}: {_advice(best)}: regret {best['regret_mean']:.4g} ± "
@@ -210,7 +212,8 @@ def answers(results: pl.DataFrame) -> list[str]:
 
 def _advice(best: dict[str, Any]) -> str:
     """What to play, where `best` is the best policy: the log's shares of arms may do as well."""
-    beyond, error = best["regret_mean"] - best["logged_regret_mean"], 2 * best["regret_sem"]
+    beyond = best["regret_mean"] - best["logged_regret_mean"]
+    error = errors_each_side(best["runs"]) * best["regret_sem"]
     if beyond > error:
         return f"keep playing arms as logged, which loses less than even {title(best)}"
     if beyond >= -error:

@@ -8,6 +8,7 @@ import polars as pl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from jaxbandit.moments import errors_each_side
 from jaxbandit.studies.contest import title
 from jaxbandit.studies.plots import COLOUR, line
 
@@ -35,7 +36,7 @@ def over_horizons(results: pl.DataFrame, heading: str, panel: str | None = None)
     place = "outside right center"
     figure.legend(handles, titles, loc=place, frameon=False, fontsize=8, handlelength=4)
     figure.suptitle(heading)
-    runs = f"{results['runs'].max():,} draws of the means given the log; bands: ± 2 standard errors"
+    runs = f"{results['runs'].max():,} draws of the means given the log; bands: 95 % intervals"
     figure.supxlabel(runs, fontsize=8, color="0.4")
     return figure
 
@@ -46,13 +47,14 @@ def _panel(upper: Axes, lower: Axes, part: pl.DataFrame) -> None:
         name, alpha = one["policy"][0], one["alpha"][0]
         drawn: dict[str, Any] = line(place, len(curves)) | {"marker": "."}
         colour = COLOUR.get(str(name), _THOMPSON)
-        at, mean, sem, share = (
+        at, mean, sem, share, runs = (
             one[column].to_numpy()
-            for column in ("horizon", "regret_mean", "regret_sem", "least_share")
+            for column in ("horizon", "regret_mean", "regret_sem", "least_share", "runs")
         )
         label = title({"policy": name, "alpha": alpha})
         upper.plot(at, mean / at, color=colour, label=label, **drawn)
-        low, high = (mean - 2 * sem) / at, (mean + 2 * sem) / at
+        reach = errors_each_side(runs) * sem
+        low, high = (mean - reach) / at, (mean + reach) / at
         upper.fill_between(at, low, high, color=colour, alpha=0.12, lw=0)
         lower.plot(at, share, color=colour, **drawn)
     at, logged = (part[name].to_numpy() for name in ("horizon", "logged_regret_mean"))

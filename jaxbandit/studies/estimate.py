@@ -13,7 +13,7 @@ import numpy as np
 from jaxbandit import tile_programs, tiles
 from jaxbandit.studies import cells
 from jaxbandit.studies.compute import gather_tile
-from jaxbandit.studies.layout import Block
+from jaxbandit.studies.layout import FEWEST_RUNS, Block
 from jaxbandit.studies.run import Plan
 from jaxbandit.studies.spec import Axis, Study
 from jaxbandit.summaries import Joined, Layout
@@ -35,6 +35,8 @@ def lines(plan: Plan, threads: int | None = None) -> Iterator[str]:
     yield from grid(study)
     most = " at most" if study.precision is not None else ""
     yield f"runs: {study.runs:,} a cell{most}, {study.runs * study.cells:,} in all"
+    if study.precision is not None and len(layout.stages) == 1:
+        yield f"precision: never judged, which takes more than {FEWEST_RUNS:,} runs"
     workers, platform = threads or tiles.usable_cores(), jax.local_devices()[0].platform
     if platform != "cpu":
         workers = len(jax.local_devices())

@@ -8,6 +8,8 @@ import polars as pl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from jaxbandit.moments import errors_each_side
+
 # Colour-blind safe (Okabe and Ito), fixed per policy so that figures compare.
 COLOUR = {
     "HierOPO": "#D55E00",
@@ -83,16 +85,18 @@ def movielens_ratings(table: pl.DataFrame) -> Figure:
             part = table.filter(pl.col("policy") == policy)
             if near and policy in ("FlatOPO", "least squares"):
                 continue
-            at, mean, sem = (part[c].to_numpy() for c in ("logged", "rmse_mean", "rmse_sem"))
+            names = ("logged", "rmse_mean", "rmse_sem", "runs")
+            at, mean, sem, runs = (part[name].to_numpy() for name in names)
             color = COLOUR.get(policy, "0.4" if policy == "least squares" else "#56B4E9")
-            axis.errorbar(at, mean, 2 * sem, color=color, marker=marker, capsize=2, label=policy)
+            reach = errors_each_side(runs) * sem
+            axis.errorbar(at, mean, reach, color=color, marker=marker, capsize=2, label=policy)
         axis.set_xlabel("ratings logged a user")
         axis.grid(alpha=0.25)
         axis.legend(frameon=False)
         if not near:
             axis.set_yscale("log")
             axis.set_ylabel("RMSE of held-out ratings (stars)")
-    _caption(figure, table, "± 2 standard errors over random splits of the users")
+    _caption(figure, table, "95 % intervals of the mean over random splits of the users")
     return figure
 
 

@@ -25,7 +25,11 @@ from jaxbandit.studies.spec import Study
 from jaxbandit.studies.toml import Source
 
 _PROGRAM = "jaxbandit study"
-FORMAT = 1
+# Successive stages at which an error must be small enough: where rare runs make the error, samples
+# that hold few of them seem precise, and a stage later mostly no more.
+_HOLDS = 2
+# 2: a cell stops where its error is small enough at two successive stages; in 1 it was one.
+FORMAT = 2
 
 
 class Reach(NamedTuple):
@@ -38,7 +42,7 @@ class Reach(NamedTuple):
     tiles: dict[int, int]
     """Cell -> tiles that its result has."""
     precise: set[int]
-    """Cells that stopped because they reached the precision asked for."""
+    """Cells whose error was small enough at two successive stages, where they stopped."""
 
 
 @dataclass
@@ -99,11 +103,9 @@ class Store:
             for block in blocks:
                 for place, cell in enumerate(block.cells):
                     judged[cell].add(self._known[block], place)
-            enough = {
-                cell
-                for cell in running
-                if judged[cell].error <= self.study.precision.standard_error
-            }
+            for cell in running:
+                judged[cell].end_stage(self.study.precision.standard_error)
+            enough = {cell for cell in running if judged[cell].held == _HOLDS}
             reach.precise.update(enough)
             running = [cell for cell in running if cell not in enough]
             if not running:
@@ -157,6 +159,8 @@ class _Judged:
 
     def __init__(self) -> None:
         self.moments = Moments(np.float64(0), np.float64(0), np.float64(0))
+        self.held = 0
+        """Successive stages, the latest included, at whose end the error was small enough."""
 
     def add(self, arrays: Arrays, place: int) -> None:
         """The next block, of which the cell is the one at `place`."""
@@ -164,10 +168,10 @@ class _Judged:
             with np.errstate(over="ignore", invalid="ignore"):
                 self.moments = moments.merge(self.moments, Moments(*fields))
 
-    @property
-    def error(self) -> float:
-        """The largest standard error; NaN for fewer than two runs."""
-        return float(np.max(self.moments.sem))
+    def end_stage(self, most: float) -> None:
+        """Compare the largest standard error, NaN for fewer than two runs, with the most asked."""
+        small = float(np.max(self.moments.sem)) <= most
+        self.held = self.held + 1 if small else 0
 
 
 def pairs(names: tuple[str, ...]) -> list[tuple[str, str]]:

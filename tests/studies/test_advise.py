@@ -123,7 +123,7 @@ def rows(horizon, *policies):
     columns = ("policy", "alpha", "regret_mean", "excess_mean", "excess_sem", "least_share")
     return [
         dict(zip(columns, policy, strict=True))
-        | {"horizon": horizon, "regret_sem": 0.1, "logged_regret_mean": 9.0}
+        | {"horizon": horizon, "regret_sem": 0.1, "logged_regret_mean": 9.0, "runs": 500}
         for policy in policies
     ]
 
@@ -145,6 +145,19 @@ def test_answers_say_what_is_not_told_apart():
         "the least regret of all policies at every horizon"
         in contest.answers(results.filter(policy="OtO"))[-1]
     )
+
+
+def test_few_draws_tell_less_apart():
+    """Ends of Student's interval, not of the normal one: 4.3 standard errors at three draws."""
+    results = pl.DataFrame(
+        rows(10, ("LCB", None, 1.0, 0.0, 0.0, 0.7), ("OtO", 0.2, 2.0, 1.0, 0.3, 0.2))
+    ).with_columns(logged_regret_mean=pl.lit(1.3))
+    (line,) = contest.answers(results)
+    assert "play LCB: regret 1" in line
+    assert "1 ± 0.3 less than OtO" in line
+    (line,) = contest.answers(results.with_columns(runs=pl.lit(3)))
+    assert "or keep playing arms as logged, which is not told apart" in line
+    assert "not told apart from OtO" in line
 
 
 @pytest.mark.parametrize(

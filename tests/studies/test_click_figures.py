@@ -5,6 +5,7 @@ import re
 import numpy as np
 import polars as pl
 import pytest
+from scipy import stats
 
 from jaxbandit.ctr import deployment, reward_tables
 from jaxbandit.ctr.reward_tables import NAMES, RewardTable
@@ -114,8 +115,8 @@ def test_findings_follow_the_numbers(figures):
         totals.filter(pl.col("policy") == policy)["total_reward"].to_numpy()
         for policy in ("UCB", "LCB")
     )
-    sem = (ucb - lcb).std(ddof=1) / np.sqrt(RUNS)
-    holds = "confirmed" if (ucb - lcb).mean() > 2 * sem else "NOT confirmed"
+    interval = stats.ttest_1samp(ucb - lcb, 0).confidence_interval()
+    holds = "confirmed" if interval.low > 0 else "NOT confirmed"
     assert f"\n{holds}: setting 1, T = 600: UCB beats LCB (by {(ucb - lcb).mean():.1f}" in said
     assert f"\nconfirmed: setting 2: no new model is {better}" in "\n".join(figures[6].findings)
 

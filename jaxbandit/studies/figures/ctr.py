@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 
 from jaxbandit import tiles
 from jaxbandit.ctr.reward_tables import NAMES, RewardTable
+from jaxbandit.moments import Moments, over_runs
 from jaxbandit.online.arms import OfflineArms, confidence
 from jaxbandit.online.environments import reward_table
 from jaxbandit.online.policies.base import Policy
@@ -190,15 +191,13 @@ def _findings(setting: int, played: Played) -> list[str]:
     rates = ", ".join(f"{name} {mean[NAMES.index(name)]:.4f}" for name in arms)
     lines = [f"seen ({played.table.source}): click rates {rates}"]
     best = max(arms[1:], key=lambda name: mean[NAMES.index(name)])
-    gain, error = _mean_and_error(
-        played.table.rewards[:, NAMES.index(best)] - 1.0 * played.table.rewards[:, 0]
-    )
+    gain = over_runs(played.table.rewards[:, NAMES.index(best)] - 1.0 * played.table.rewards[:, 0])
     said = "a new model is" if setting == 1 else "no new model is"
     lines.append(
         verdict(
             f"setting {setting}: {said} better than the running Model 1, beyond two standard "
-            f"errors (the best is {best}, {gain:+.4f} ± {error:.4f})",
-            (gain > 2 * error) == (setting == 1),
+            f"errors (the best is {best}, {gain.mean:+.4f} ± {gain.sem:.4f})",
+            bool(gain.mean > 2 * gain.sem) == (setting == 1),
         )
     )
     short, long = min(HORIZONS), max(HORIZONS)
@@ -216,37 +215,31 @@ def _findings(setting: int, played: Played) -> list[str]:
 Name = tuple[str, float | None]
 
 
-def _difference(played: Played, horizon: int, first: Name, second: Name) -> tuple[float, float]:
-    """Mean and standard error of total reward, first less second, run by run."""
+def _difference(played: Played, horizon: int, first: Name, second: Name) -> Moments:
+    """Of total reward, first less second, run by run."""
     results = played.results
-    return _mean_and_error(
-        results[horizon, *first].final_reward - results[horizon, *second].final_reward
-    )
-
-
-def _mean_and_error(each: np.ndarray) -> tuple[float, float]:
-    error = float(each.std(ddof=1) / len(each) ** 0.5) if len(each) > 1 else 0.0
-    return float(each.mean()), error
+    return over_runs(results[horizon, *first].final_reward - results[horizon, *second].final_reward)
 
 
 def _beats(played: Played, horizon: int, better: Name, worse: Name, setting: int) -> str:
-    mean, sem = _difference(played, horizon, better, worse)
+    more = _difference(played, horizon, better, worse)
     return verdict(
         f"setting {setting}, T = {horizon:,}: {_title(better)} beats {_title(worse)} "
-        f"(by {mean:.1f} ± {sem:.1f} clicks, paired)",
-        mean > 2 * sem,
+        f"(by {more.mean:.1f} ± {more.sem:.1f} clicks, paired)",
+        bool(more.mean > more.margin),
     )
 
 
 def _near(played: Played, horizon: int, alpha: float, setting: int) -> str:
     """Whether OtO is nearer to the better of UCB and LCB than to the worse."""
-    gap, _ = _difference(played, horizon, ("UCB", None), ("LCB", None))
+    gap = float(_difference(played, horizon, ("UCB", None), ("LCB", None)).mean)
     better, worse = ("UCB", "LCB") if gap > 0 else ("LCB", "UCB")
-    lost, sem = _difference(played, horizon, (better, None), ("OtO", alpha))
+    lost = _difference(played, horizon, (better, None), ("OtO", alpha))
     return verdict(
         f"setting {setting}, T = {horizon:,}: {_title(('OtO', alpha))} is nearer to {better}, the "
-        f"better, than to {worse} (loses {lost:.1f} ± {sem:.1f} of {abs(gap):.1f} clicks)",
-        lost < abs(gap) / 2,
+        f"better, than to {worse} (loses {lost.mean:.1f} ± {lost.sem:.1f} of {abs(gap):.1f} "
+        "clicks)",
+        bool(lost.mean < abs(gap) / 2),
     )
 
 

@@ -120,11 +120,11 @@ def _curve_findings(result: OffPolicyResult) -> list[str]:
     """The paper's statements about a learning curve, judged on paired differences."""
     flat = result.paired("FlatOPO", "HierOPO")
     oracle = result.paired("HierOPO", "OracleOPO")
-    better = flat.mean > 2 * flat.sem
+    better = flat.mean > flat.margin
     where = ", ".join(str(n) for n in result.records[~better])
     return [
         verdict(
-            "HierOPO is below FlatOPO by more than two standard errors at every number of records"
+            "HierOPO is below FlatOPO, beyond the 95 % interval, at every number of records"
             + ("" if better.all() else f" (not at {where})"),
             bool(better.all()),
         ),

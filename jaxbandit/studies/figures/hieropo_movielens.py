@@ -76,8 +76,8 @@ def _findings(result: OffPolicyResult, tasks: int) -> list[str]:
     some = result.records >= 5 * tasks
     findings = [
         verdict(
-            "HierOPO is below FlatOPO by more than two standard errors from five records a task on",
-            bool(np.all((flat.mean > 2 * flat.sem)[some])),
+            "HierOPO is below FlatOPO, beyond the 95 % interval, from five records a task on",
+            bool(np.all((flat.mean > flat.margin)[some])),
         ),
         verdict(
             "HierOPO is closer to OracleOPO than to FlatOPO from five records a task on",

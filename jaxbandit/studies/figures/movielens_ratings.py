@@ -20,6 +20,7 @@ import polars as pl
 
 from jaxbandit.datasets.factorization import factorize
 from jaxbandit.datasets.movielens import Ratings, fetch_movielens, load_movielens
+from jaxbandit.moments import over_runs
 from jaxbandit.offpolicy.empirical_bayes import fit_hierarchy
 from jaxbandit.offpolicy.model import BanditLog, HierarchicalGaussian, TaskStatistics
 from jaxbandit.offpolicy.posterior import flat_posteriors, task_posteriors
@@ -61,15 +62,14 @@ def held_out_ratings(settings: Settings, reporter: Reporter) -> FigureResult:
         split = _split(ratings, settings.rank, seed=settings.seed + run)
         errors[run] = [_errors(split, logged) for logged in LOGGED]
         progress(run + 1, splits)
-    # Of one split there is no spread.
-    sem = np.std(errors, axis=0, ddof=min(1, splits - 1)) / np.sqrt(splits)
+    over_splits = over_runs(errors)
     table = pl.DataFrame(
         [
             {
                 "logged": logged,
                 "policy": policy,
-                "rmse_mean": float(np.mean(errors[:, i, k])),
-                "rmse_sem": float(sem[i, k]),
+                "rmse_mean": float(over_splits.mean[i, k]),
+                "rmse_sem": float(over_splits.sem[i, k]),
                 "runs": splits,
             }
             for i, logged in enumerate(LOGGED)

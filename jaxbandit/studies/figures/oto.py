@@ -127,8 +127,8 @@ def _better(instance: int, horizon: int) -> str | None:
 
 def _beats(result: SimulationResult, better: str, worse: str, where: str) -> str:
     difference = result.paired(worse, better)
-    mean, sem = float(difference.mean[-1]), float(difference.sem[-1])
+    mean, sem, margin = (x[-1] for x in (difference.mean, difference.sem, difference.margin))
     return verdict(
         f"{where}: {better} beats {worse} (regret lower by {mean:.2f} ± {sem:.2f}, paired)",
-        mean > 2 * sem,
+        bool(mean > margin),
     )
