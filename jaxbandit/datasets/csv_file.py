@@ -20,7 +20,9 @@ import polars as pl
 from jaxbandit.checks import InputError
 
 BLOCK = 1 << 24
-"""Bytes in memory at a time, and the most characters of a value that needs its quotes."""
+"""Bytes in memory at a time."""
+LONGEST = 1 << 24
+"""Characters of a value that needs its quotes, at most."""
 
 _BOM = "\N{ZERO WIDTH NO-BREAK SPACE}"
 _INNER_COMMA = b"\1"
@@ -96,7 +98,7 @@ class CsvFile:
         begin: list[int] = []
         reader = csv.reader(lines, strict=True, skipinitialspace=True)
         taken = 0
-        limit = csv.field_size_limit(BLOCK)
+        limit = csv.field_size_limit(LONGEST)
         try:
             while taken < least and (row := next(reader, None)) is not None:
                 if row:
@@ -204,7 +206,7 @@ def _reason(error: csv.Error) -> str:
     if "new-line" in said:
         return "a line must end in LF or CR LF, not in CR alone"
     if "field larger" in said:
-        return f"a value in quotes has more than {BLOCK:,} characters; is a quote never closed?"
+        return f"a value in quotes has more than {LONGEST:,} characters; is a quote never closed?"
     if "end of data" in said:
         return "a quote is opened and never closed"
     return "a value that begins with a quote goes on after the quote that closes it"

@@ -116,6 +116,10 @@ class LogFile:
         if offset == 0:
             raise InputError(f"{self.path}: there are no records below the header")
 
+    def is_missing(self, name: str) -> bool:
+        """Whether a text counts as a missing name."""
+        return bool(self._missing.name(log_values.names(pl.Series([name]))).item())
+
     def place(self, line: int) -> str:
         """Where a record is, for a message, given its `Batch.line`."""
         return f"{self.path}, {'record' if self._csv is None else 'line'} {line}"

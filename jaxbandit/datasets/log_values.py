@@ -26,7 +26,9 @@ def names(column: pl.Series) -> pl.Series:
 
 def same_names(texts: Sequence[str]) -> list[str]:
     """The names that a column of such texts would hold, of those that are not empty."""
-    return names(pl.Series(texts, dtype=pl.String)).drop_nulls().to_list()
+    return (
+        names(pl.Series(texts, dtype=pl.String)).unique(maintain_order=True).drop_nulls().to_list()
+    )
 
 
 def numbers(column: pl.Series) -> pl.Series:

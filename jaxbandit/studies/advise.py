@@ -133,6 +133,9 @@ def read_arms(question: Question) -> tuple[list[str], ArmRecords, int]:
             )
         )
     sums = pl.concat(parts).group_by("arm").sum().sort("arm")
+    for name in question.arms:
+        if file.is_missing(name):
+            raise InputError(f"--arms must be names, was {name!r}, which --missing counts as none")
     others = [name for name in same_names(question.arms) if name not in set(sums["arm"])]
     names = [*sums["arm"].to_list(), *others]
     if len(names) < 2:
