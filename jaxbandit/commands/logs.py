@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
+from jaxbandit.datasets.missing import MISSING
+
 
 def fit(
     log: Path,
@@ -20,13 +22,14 @@ def fit(
     restarts: int = 0,
     seed: int = 0,
     drop_missing: bool = False,
+    missing: tuple[str, ...] = MISSING,
     quiet: bool = False,
 ) -> None:
     """Learn a hierarchy of tasks from your own log, and write it as a model.
 
     Args:
         log: .csv or .parquet file, one record a row.
-        task: column of the tasks' names, text or whole numbers.
+        task: column of the tasks' names, text or numbers.
         reward: column of rewards.
         out: file to write the model to, a .npz.
         features: columns of numbers, of the action taken in its context.
@@ -37,6 +40,7 @@ def fit(
         restarts: further random starts.
         seed: seed of everything random.
         drop_missing: leave out records with missing values, and count them.
+        missing: texts that count as missing, in capitals or not, besides what is empty.
         quiet: print nothing but errors.
     """
     from rich.console import Console
@@ -54,12 +58,19 @@ def fit(
         restarts=restarts,
         seed=seed,
         drop_missing=drop_missing,
+        missing=missing,
         console=Console(quiet=quiet, highlight=False),
     )
 
 
 def update(
-    model: Path, log: Path, /, out: Path, drop_missing: bool = False, quiet: bool = False
+    model: Path,
+    log: Path,
+    /,
+    out: Path,
+    drop_missing: bool = False,
+    missing: tuple[str, ...] = MISSING,
+    quiet: bool = False,
 ) -> None:
     """Add new records to a model: posteriors become those of all records together.
 
@@ -68,6 +79,7 @@ def update(
         log: file with the columns of the log that the model was fitted to.
         out: file to write the updated model to, a .npz; may be the model itself.
         drop_missing: leave out records with missing values, and count them.
+        missing: texts that count as missing, in capitals or not, besides what is empty.
         quiet: print nothing but errors.
     """
     from rich.console import Console
@@ -75,7 +87,7 @@ def update(
     from jaxbandit.studies.fit_log import update_model
 
     console = Console(quiet=quiet, highlight=False)
-    update_model(model, log, out, drop_missing=drop_missing, console=console)
+    update_model(model, log, out, drop_missing=drop_missing, missing=missing, console=console)
 
 
 def score(
@@ -86,6 +98,7 @@ def score(
     context: str | None = None,
     alpha: float = 0.1,
     drop_missing: bool = False,
+    missing: tuple[str, ...] = MISSING,
     quiet: bool = False,
 ) -> None:
     """Score candidate actions with a model, and choose one for each task and context.
@@ -97,6 +110,7 @@ def score(
         context: column that tells a task's contexts apart; none: each task has one.
         alpha: width of the confidence interval, in posterior standard deviations.
         drop_missing: leave out candidates with missing values, and count them.
+        missing: texts that count as missing, in capitals or not, besides what is empty.
         quiet: print nothing but errors.
     """
     from rich.console import Console
@@ -110,6 +124,7 @@ def score(
         context=context,
         alpha=alpha,
         drop_missing=drop_missing,
+        missing=missing,
         console=Console(quiet=quiet, highlight=False),
     )
 
@@ -128,6 +143,7 @@ def advise(
     seed: int = 0,
     out: Path = Path("results"),
     drop_missing: bool = False,
+    missing: tuple[str, ...] = MISSING,
     quiet: bool = False,
 ) -> None:
     """Say which policy to go on with after your own log, for which horizon, and how sure that is.
@@ -145,6 +161,7 @@ def advise(
         seed: seed of everything random.
         out: directory to write to.
         drop_missing: leave out records with missing values, and count them.
+        missing: texts that count as missing, in capitals or not, besides what is empty.
         quiet: print nothing but errors.
     """
     from rich.console import Console
@@ -152,5 +169,7 @@ def advise(
     from jaxbandit.studies.advise import Question
     from jaxbandit.studies.advise import advise as answer
 
-    question = Question(log, arm, reward, horizon, arms, low, high, alpha, runs, seed, drop_missing)
+    question = Question(
+        log, arm, reward, horizon, arms, low, high, alpha, runs, seed, drop_missing, missing
+    )
     answer(question, out, Console(quiet=quiet, highlight=False))

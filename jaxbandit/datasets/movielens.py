@@ -3,6 +3,7 @@
 The data may not be redistributed, so none of it is in this package.
 """
 
+import codecs
 import contextlib
 import gzip
 import logging
@@ -215,6 +216,7 @@ def _zipped(paths: list[Path]) -> Iterator[_Source]:
 
 def _parse(source: _Source, data: bytes) -> Ratings:
     pl = _require("polars", "reading ratings")
+    data = data.removeprefix(codecs.BOM_UTF8)
     try:
         frame = _read_frame(pl, source.layout, data)
         user_ids = frame["user"].unique().sort().to_numpy()

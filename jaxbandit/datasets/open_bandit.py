@@ -165,6 +165,6 @@ def _check(file: LogFile, batch: Batch) -> None:
         if not good.all():
             where = good.arg_min() or 0
             raise InputError(
-                f"{file.place(batch.record[where])}: column {name!r} must be {must}, was "
+                f"{file.place(batch.line[where])}: column {name!r} must be {must}, was "
                 f"{batch.frame[name][where]:g}; repair the file"
             )

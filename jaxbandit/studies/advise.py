@@ -14,6 +14,8 @@ from rich.table import Table
 
 from jaxbandit.checks import InputError, check_count, check_seed
 from jaxbandit.datasets.log_file import LogFile
+from jaxbandit.datasets.log_values import same_names
+from jaxbandit.datasets.missing import MISSING
 from jaxbandit.online.arms import OfflineArms
 from jaxbandit.studies import contest, contest_plots
 from jaxbandit.studies.arm_posterior import ArmRecords, arm_posterior, draw_means
@@ -45,6 +47,8 @@ class Question:
     runs: int
     seed: int
     drop_missing: bool
+    missing: tuple[str, ...] = MISSING
+    """Texts that stand for missing values."""
 
 
 def advise(question: Question, out: Path, console: Console) -> None:
@@ -102,7 +106,7 @@ def read_arms(question: Question) -> tuple[list[str], ArmRecords, int]:
         InputError: a column is missing, a reward is out of range, there are fewer than two arms, or
             all are without records.
     """
-    file = LogFile(question.log)
+    file = LogFile(question.log, missing=question.missing)
     file.require("--arm", [question.arm])
     file.require("--reward", [question.reward])
     if question.arm == question.reward:
@@ -118,7 +122,7 @@ def read_arms(question: Question) -> tuple[list[str], ArmRecords, int]:
         if outside.any():
             where = outside.arg_max() or 0
             raise InputError(
-                f"{file.place(batch.record[where])}: column {question.reward!r} must lie in "
+                f"{file.place(batch.line[where])}: column {question.reward!r} must lie in "
                 f"[{low:g}, {question.high:g}], was {batch.frame[question.reward][where]:g}; say "
                 "what rewards are possible with --low and --high"
             )
@@ -129,7 +133,10 @@ def read_arms(question: Question) -> tuple[list[str], ArmRecords, int]:
             )
         )
     sums = pl.concat(parts).group_by("arm").sum().sort("arm")
-    others = [name for name in dict.fromkeys(question.arms) if name not in set(sums["arm"])]
+    for name in question.arms:
+        if file.is_missing(name):
+            raise InputError(f"--arms must be names, was {name!r}, which --missing counts as none")
+    others = [name for name in same_names(question.arms) if name not in set(sums["arm"])]
     names = [*sums["arm"].to_list(), *others]
     if len(names) < 2:
         raise InputError(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,6 +14,7 @@ from rich.console import Console
 
 from jaxbandit.checks import InputError, check_seed
 from jaxbandit.datasets.log_file import LogFile
+from jaxbandit.datasets.missing import MISSING
 from jaxbandit.offpolicy.covariance_structure import Structure
 from jaxbandit.offpolicy.empirical_bayes import FittedHierarchy, dependent_feature, fit_hierarchy
 from jaxbandit.offpolicy.evaluation import HeldOutScore, predict, score_held_out
@@ -38,6 +40,7 @@ def fit_log(
     restarts: int,
     seed: int,
     drop_missing: bool,
+    missing: Sequence[str] = MISSING,
     console: Console,
 ) -> None:
     """Fit a hierarchy to a log and write the model.
@@ -52,6 +55,7 @@ def fit_log(
         restarts: further starts of the fit.
         seed: of the choice of held-out records, and of restarts.
         drop_missing: leave out records with missing values.
+        missing: texts that stand for missing values.
         console: where to report.
 
     Raises:
@@ -64,7 +68,8 @@ def fit_log(
     check_place(out, log)
     check_ending(out, ".npz")
     started = time.monotonic()
-    file = LogFile(log, "encode it as numbers, or name a column of actions in --one-hot")
+    of_text = "encode it as numbers, or name a column of actions in --one-hot"
+    file = LogFile(log, of_text, missing)
     columns = _check_columns(file, columns)
     with jax.enable_x64(True):
         gathered = gather(file, columns, [], drop_missing, held_out, seed)
@@ -93,7 +98,13 @@ def fit_log(
 
 
 def update_model(
-    model: Path, log: Path, out: Path, *, drop_missing: bool, console: Console
+    model: Path,
+    log: Path,
+    out: Path,
+    *,
+    drop_missing: bool,
+    missing: Sequence[str] = MISSING,
+    console: Console,
 ) -> None:
     """Add a log's records to a model; the hierarchy stays, posteriors are those of all records.
 
@@ -104,7 +115,7 @@ def update_model(
     check_place(out, log)
     check_ending(out, ".npz")
     learned = load_model(model)
-    file = LogFile(log)
+    file = LogFile(log, missing=missing)
     _require(file, learned.columns)
     with jax.enable_x64(True):
         new = gather(file, learned.columns, learned.task_names, drop_missing)

@@ -110,7 +110,7 @@ def features(file: LogFile, columns: LogColumns, batch: Batch) -> np.ndarray:
     if np.any(index < 0):
         where = int(np.argmax(index < 0))
         raise InputError(
-            f"{file.place(batch.record[where])}: column {columns.one_hot!r} holds "
+            f"{file.place(batch.line[where])}: column {columns.one_hot!r} holds "
             f"{batch.frame[columns.one_hot][where]!r}, which the model does not know; it knows "
             f"{', '.join(values[:10])}"
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import jax
@@ -14,6 +15,7 @@ from rich.console import Console
 from jaxbandit import checks
 from jaxbandit.checks import InputError
 from jaxbandit.datasets.log_file import Batch, LogFile
+from jaxbandit.datasets.missing import MISSING
 from jaxbandit.offpolicy.evaluation import predict
 from jaxbandit.offpolicy.model import BanditLog, Gaussian
 from jaxbandit.offpolicy.posterior import new_task_posterior, task_posteriors
@@ -32,6 +34,7 @@ def score_candidates(
     context: str | None,
     alpha: float,
     drop_missing: bool,
+    missing: Sequence[str] = MISSING,
     console: Console,
 ) -> None:
     """Score candidate actions, one a record, and mark the best of each task and context.
@@ -48,6 +51,7 @@ def score_candidates(
         context: column that tells contexts apart; None: each task has one.
         alpha: width of the confidence interval, in posterior standard deviations.
         drop_missing: leave out records with missing values.
+        missing: texts that stand for missing values.
         console: where to report.
 
     Raises:
@@ -58,7 +62,7 @@ def score_candidates(
     check_place(out, model, candidates)
     check_ending(out, ".csv", ".parquet")
     started = time.monotonic()
-    learned, file = load_model(model), LogFile(candidates)
+    learned, file = load_model(model), LogFile(candidates, missing=missing)
     columns = learned.columns
     names = [columns.task] + [name for name in (columns.one_hot, context) if name]
     file.require("the model's task", [columns.task])

@@ -261,3 +261,16 @@ def test_environment_is_drawn_from_the_posterior():
         for seed in range(16)
     }
     assert drawn == {(0.25, 0.5), (0.75, 1.0)}
+
+
+def test_arms_in_options_are_the_same_as_in_the_log(tmp_path):
+    path = tmp_path / "log.csv"
+    path.write_text("ad,click\n1,1\n2,0\n1,0\n2,1\n")
+    names, records, _ = read_arms(asked(path, arms=("1.0", " 2", "3")))
+    assert (names, records.count.tolist()) == (["1", "2", "3"], [2, 2, 0])
+    path = tmp_path / "log.parquet"
+    pl.DataFrame({"ad": [1.0, 2.0, 1.0, 2.0], "click": [True, False, False, True]}).write_parquet(
+        path
+    )
+    assert read_arms(asked(path, arms=("1",)))[0] == ["1", "2"]
+    assert_refused(lambda: read_arms(asked(path, arms=("NA",))), "--arms must be names, was 'NA'")

@@ -89,7 +89,7 @@ def load(path: Path, default: Options) -> Options:
         OSError: the file cannot be read.
     """
     try:
-        values = tomllib.loads(path.read_text(encoding="utf-8"))
+        values = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise InputError(f"{path} is not TOML: {error}") from None
     known = [field.name for field in fields(default) if field.name != "file"]
