@@ -105,6 +105,200 @@ def test_the_centres_are_the_hyper_prior():
     jb.task_posteriors(model, stats)
 
 
+def log_of_clusters(seed, clusters=7, features=4, tasks=300):
+    """Sums of tasks of 5 to 19 records in clusters, closer or farther apart from seed to seed."""
+    rng = np.random.default_rng(1000 + seed)
+    separation = (0.6, 1.0, 1.5, 2.5, 4.0)[seed % 5]
+    centre = separation * rng.normal(size=(clusters, features))
+    root = 0.5 * rng.normal(size=(clusters, features, features)) / np.sqrt(features)
+    root += 0.2 * np.eye(features)
+    cluster = rng.choice(clusters, tasks, p=rng.dirichlet(np.full(clusters, 3.0)))
+    theta = centre[cluster]
+    theta = theta + np.einsum("sij,sj->si", root[cluster], rng.normal(size=theta.shape))
+    count = rng.integers(5, 20, size=tasks)
+    sums = []
+    for parameter, records in zip(theta, count, strict=True):
+        feature = rng.normal(size=(records, features))
+        reward = feature @ parameter + NOISE_STD * rng.normal(size=records)
+        sums.append((feature.T @ feature, feature.T @ reward, reward @ reward, records))
+    return jb.TaskStatistics(*(np.array(part) for part in zip(*sums, strict=True)))
+
+
+def best_of_plain_starts(stats, clusters, starts, floor=0.05):
+    """Highest log-likelihood that EM climbs to from centres at random tasks."""
+    rng, single = np.random.default_rng(99), jb.fit_hierarchy(stats, hyper_cov="fixed")
+    with jax.enable_x64(True):
+        whole = jb.HierarchicalGaussian(*(jnp.asarray(part, float) for part in single))
+        data = jax.tree.map(jnp.asarray, stats)
+        estimate = np.asarray(jb.task_posteriors(whole, data).mean)
+        least = floor * np.linalg.cholesky(np.asarray(whole.task_cov))
+        floors = hierarchy_mixture._Floor(jnp.asarray(least), floor * whole.noise_std)
+        heights = []
+        for _ in range(starts):
+            state = hierarchy_mixture._State(
+                jnp.full(clusters, 1 / clusters),
+                jnp.asarray(estimate[rng.choice(len(estimate), clusters, replace=False)]),
+                jnp.broadcast_to(whole.task_cov, (clusters, *whole.task_cov.shape)),
+                whole.noise_std,
+            )
+            end = hierarchy_mixture._climb(state, data, floors, 1e-3, 2000)
+            heights.append(float(end.value))
+    return max(heights)
+
+
+def test_the_best_maximum_is_found():
+    stats = log_of_clusters(3)
+    mixture = jb.fit_hierarchy_mixture(stats, clusters=7)
+    assert mixture.converged
+    assert mixture.log_likelihood > best_of_plain_starts(stats, 7, starts=10) - 0.5
+
+
+@pytest.mark.slow  # a hundred fits of each log
+@pytest.mark.parametrize("seed", range(15))
+def test_no_start_of_a_hundred_is_better_or_the_fit_says_so(seed):
+    stats = log_of_clusters(seed)
+    mixture = jb.fit_hierarchy_mixture(stats, clusters=7)
+    best = best_of_plain_starts(stats, 7, starts=100)
+    assert mixture.log_likelihood > best - 0.5 or not mixture.converged
+
+
+def test_starts_that_disagree_are_not_converged(monkeypatch):
+    stats = log_of_clusters(0)
+    monkeypatch.setattr(hierarchy_mixture, "_SWAPS", 0)  # searches that find the start's maximum
+    mixture = jb.fit_hierarchy_mixture(stats, clusters=7, restarts=3)
+    heights = np.array(mixture.every_start)
+    assert len(heights) == 3
+    assert heights.max() == mixture.log_likelihood
+    assert mixture.agreeing == np.sum(heights >= heights.max() - 0.5) == 1
+    assert not mixture.converged
+
+
+def test_one_start_cannot_agree_and_few_steps_do_not_settle():
+    *_, stats = draw()
+    alone = jb.fit_hierarchy_mixture(stats, clusters=3, restarts=1)
+    assert alone.agreeing == len(alone.every_start) == 1
+    assert alone.gain_left <= 1e-6
+    assert not alone.converged
+    short = jb.fit_hierarchy_mixture(stats, clusters=3, max_iterations=2)
+    assert short.gain_left > 1e-6
+    assert not short.converged
+
+
+def dense_log_likelihood(feature, reward, weight, mean, cov, noise_std):
+    """By the dense covariance of each task's rewards, in float64."""
+    eye = noise_std**2 * np.eye(reward.shape[1])
+    whole = np.einsum("sni,kij,smj->sknm", feature, cov, feature) + eye
+    off = reward[:, None] - np.einsum("sni,ki->skn", feature, mean)
+    misfit = np.sum(off * np.linalg.solve(whole, off[..., None])[..., 0], axis=2)
+    log_det = np.linalg.slogdet(2 * np.pi * whole)[1]
+    return np.sum(np.logaddexp.reduce(np.log(weight) - 0.5 * (misfit + log_det), axis=1))
+
+
+@pytest.mark.parametrize(("x64", "rtol"), [(False, 1e-4), (True, 1e-11)])
+def test_a_maximum_of_the_dense_likelihood(x64, rtol):
+    feature, reward, _, stats = draw()
+    with jax.enable_x64(x64):
+        mixture = jb.fit_hierarchy_mixture(stats, clusters=3, floor=1e-3)
+    assert mixture.converged
+    assert not any(mixture.on_floor)
+    parameters = [np.float64(part) for part in mixture[:4]]
+    parameters[0] = parameters[0] / np.sum(parameters[0])
+
+    def value(parameters):
+        return dense_log_likelihood(feature, reward, *parameters)
+
+    top = value(parameters)
+    assert top == pytest.approx(mixture.log_likelihood, rel=rtol)
+    rng = np.random.default_rng(0)
+    for name, part in enumerate(parameters):
+        for _ in range(6):
+            for sign in (-1, 1):
+                moved = list(parameters)
+                change = 0.02 * sign * rng.normal(size=part.shape)
+                if name == 0:
+                    moved[0] = part * np.exp(change)
+                    moved[0] /= np.sum(moved[0])
+                elif name == 2:
+                    root = np.linalg.cholesky(part)
+                    root = root @ (np.eye(2) + change)
+                    moved[2] = root @ np.swapaxes(root, 1, 2)
+                else:
+                    moved[name] = part + change
+                assert value(moved) < top
+
+
+def test_the_floor_is_told_by_cluster():
+    rng = np.random.default_rng(3)
+    wide = np.array([[6.0, 0.0], [-6.0, 0.0]])[np.arange(60) % 2]
+    theta = wide + np.where(wide[:, :1] > 0, rng.normal(size=(60, 2)), 0)  # one is a point
+    feature = rng.normal(size=(60, 6, 2))
+    reward = np.einsum("sni,si->sn", feature, theta) + 0.5 * rng.normal(size=(60, 6))
+    sums = [(x.T @ x, x.T @ y, y @ y, 6) for x, y in zip(feature, reward, strict=True)]
+    stats = jb.TaskStatistics(*(np.array(part) for part in zip(*sums, strict=True)))
+    mixture = jb.fit_hierarchy_mixture(stats, clusters=2)
+    single = np.float64(jb.fit_hierarchy(stats, hyper_cov="fixed").task_cov)
+    right = np.asarray(mixture.hyper_mean)[:, 0] > 0
+    least = [np.linalg.eigvals(np.linalg.solve(single, c)).min() for c in mixture.task_cov]
+    np.testing.assert_array_equal(mixture.on_floor, np.array(least) < 0.0501**2)
+    assert min(least) == pytest.approx(0.05**2, rel=1e-3)
+    np.testing.assert_array_equal(mixture.on_floor, ~right)
+    assert not mixture.noise_on_floor
+
+
+def sums_of(theta, noise_std=NOISE_STD, records=6):
+    rng = np.random.default_rng(0)
+    feature = rng.normal(size=(len(theta), records, theta.shape[1]))
+    reward = np.einsum("sni,si->sn", feature, theta)
+    reward += noise_std * rng.normal(size=reward.shape)
+    return jb.TaskStatistics(
+        np.einsum("sni,snj->sij", feature, feature),
+        np.einsum("sni,sn->si", feature, reward),
+        np.sum(reward**2, axis=1),
+        np.full(len(theta), records),
+    )
+
+
+def thetas(features=2, scale=3.0, spread=0.3):
+    rng = np.random.default_rng(0)
+    centre = scale * rng.normal(size=(3, features))
+    return centre[np.arange(40) % 3] + spread * rng.normal(size=(40, features))
+
+
+@pytest.mark.parametrize(
+    ("stats", "clusters"),
+    [
+        pytest.param(sums_of(thetas(scale=1000)), 3, id="far apart"),
+        pytest.param(sums_of(thetas(), noise_std=0), 3, id="without noise"),
+        pytest.param(sums_of(thetas(scale=0, spread=0)), 3, id="one point"),
+        pytest.param(sums_of(thetas(features=1)), 3, id="one feature"),
+        pytest.param(jax.tree.map(lambda x: x[:4], sums_of(thetas())), 4, id="as many as tasks"),
+        pytest.param(
+            jax.tree.map(lambda x: np.repeat(x[:1], 40, 0), sums_of(thetas())), 3, id="same tasks"
+        ),
+    ],
+)
+def test_extreme_logs_are_finite(stats, clusters):
+    mixture = jb.fit_hierarchy_mixture(stats, clusters, max_iterations=300, restarts=3)
+    assert all(np.all(np.isfinite(part)) for part in mixture[:6])
+    assert np.sum(mixture.weight) == pytest.approx(1, abs=1e-6)
+    assert np.linalg.eigvalsh(np.float64(mixture.task_cov)).min() > 0
+    assert not mixture.converged or mixture.gain_left <= 1e-6
+
+
+def test_units_and_tasks_without_records_change_nothing():
+    stats = sums_of(thetas())
+    mixture = jb.fit_hierarchy_mixture(stats, clusters=3)
+    scaled = stats._replace(gram=1e4 * stats.gram, moment=1e2 * stats.moment)
+    dearer = stats._replace(moment=1e3 * stats.moment, square=1e6 * stats.square)
+    empty = jax.tree.map(lambda x: np.concatenate([0 * x[:3], x]), stats)
+    for other, unit, shift in ((scaled, 0.01, 0), (dearer, 1e3, -240 * np.log(1e3)), (empty, 1, 0)):
+        again = jb.fit_hierarchy_mixture(other, clusters=3)
+        assert again.log_likelihood == pytest.approx(mixture.log_likelihood + shift, abs=1e-4)
+        np.testing.assert_allclose(again.hyper_mean, unit * mixture.hyper_mean, rtol=1e-4)
+        assert again.converged == mixture.converged
+    np.testing.assert_allclose(again.assignment[:3], np.tile(again.weight, (3, 1)), rtol=1e-5)
+
+
 def test_refused():
     *_, stats = draw()
     few = jax.tree.map(lambda x: x[:4], stats)
