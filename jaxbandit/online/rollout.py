@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -12,7 +13,8 @@ from jax.typing import ArrayLike
 from jaxtyping import Float, Int, UInt32
 
 from jaxbandit import checks, draws
-from jaxbandit.checks import InputError, check_count
+from jaxbandit.checks import InputError, check_count, is_concrete
+from jaxbandit.kept import Compiled, Kept, kind_of
 from jaxbandit.keys import Purpose, purpose_key, root_key
 from jaxbandit.mapped import fence
 from jaxbandit.online.arms import OfflineArms
@@ -43,6 +45,9 @@ def rollout(
 ) -> Trajectory:
     """Play one run: one `lax.scan`, to be jitted, mapped or exported as you like.
 
+    Called as it is, it compiles for the policy's and the environment's functions, shapes and the
+    horizon, once for the last 32 of them.
+
     With the key of run r, `jax.random.fold_in(key, r)`, it is run r of `simulate`, where that was
     given the same `offline` for all runs, or none: with `offline_count` each run draws its own.
 
@@ -66,14 +71,46 @@ def rollout(
     check_exact(count, np.asarray(horizon))
     problem = Problem(count, total, jnp.asarray(horizon, count.dtype))
     policy.check(policy.params, problem)
-    game = Game(policy, environment, problem, game_keys(key))
+    operands = key, policy.params, environment.params, environment.mean, problem
+    leaves, structure = jax.tree.flatten(operands)
+    made_of = _MadeOf(policy._replace(params=None), environment.reward, structure, horizon)
+    if not is_concrete(leaves):
+        return _play(made_of, *leaves)
+    types = tuple(map(jax.typeof, leaves))
+    kind = kind_of(made_of, types)
+    play = _PROGRAMS.get(kind)
+    if play is None:
+        play = Compiled(_play)
+        _PROGRAMS.put(kind, play)
+    return play(made_of, *leaves)
+
+
+_PROGRAMS: Kept[Compiled] = Kept(32)
+
+
+class _MadeOf(NamedTuple):
+    """What a rollout is compiled for, beside shapes."""
+
+    functions: Policy
+    """Without params."""
+    reward: Callable[[Any, Array, Array], Array]
+    structure: Any
+    """Of the operands, with params of the policy and of the environment."""
+    horizon: int
+
+
+def _play(made_of: _MadeOf, *leaves: Array) -> Trajectory:
+    """A run, from its operands' leaves."""
+    key, params, arms, mean, problem = jax.tree.unflatten(made_of.structure, leaves)
+    policy = made_of.functions._replace(params=params)
+    game = Game(policy, Environment(arms, mean, made_of.reward), problem, game_keys(key))
 
     def step(state: Any, number: Array) -> tuple[Any, tuple[Array, Array, dict[str, Array]]]:
         state, arm, reward = play_round(game, state, number)
-        return state, (arm, reward, policy.info(policy.params, state))
+        return state, (arm, reward, policy.info(params, state))
 
-    rounds = jnp.arange(1, horizon + 1, dtype=jnp.int32)
-    state, (arm, reward, info) = lax.scan(step, policy.init(policy.params, problem), rounds)
+    rounds = jnp.arange(1, made_of.horizon + 1, dtype=jnp.int32)
+    state, (arm, reward, info) = lax.scan(step, policy.init(params, problem), rounds)
     return Trajectory(arm, reward, info, state)
 
 
