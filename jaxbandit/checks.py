@@ -32,6 +32,11 @@ def is_concrete(*values: Any) -> bool:
     return not any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves(values))
 
 
+def has_values(value: Any) -> bool:
+    """Whether an array is neither traced nor a shape alone."""
+    return is_concrete(value) and not isinstance(value, jax.ShapeDtypeStruct)
+
+
 def check_count(name: str, value: Any, minimum: int = 1, most: int = LARGEST) -> int:
     """A whole number of at least `minimum` and at most `most`."""
     if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < minimum:

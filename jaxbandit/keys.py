@@ -21,7 +21,7 @@ from jax.typing import ArrayLike
 from jaxbandit.checks import InputError
 from jaxbandit.draws import threefry
 
-STREAM_VERSION = 1
+STREAM_VERSION = 2
 
 
 class Purpose(IntEnum):

@@ -85,7 +85,9 @@ def test_uniform_is_uniform():
     assert sample.dtype == np.float32
     assert sample.min() >= 0
     assert sample.max() < 1
-    np.testing.assert_array_equal(sample * 2**24, np.round(sample * 2**24))
+    # The word's leading 24 bits: no number is above its word, and none loses more.
+    words = np.asarray(draws.bits(jax.random.key(1), (n,)), float) / 2**32
+    assert np.all((sample <= words) & (sample > words * (1 - 2**-23)))
     assert abs(sample.mean(dtype=float) - 0.5) < 4 * np.sqrt(1 / 12 / n)
     assert abs(sample.var(dtype=float) - 1 / 12) < 4 * np.sqrt(1 / 180 / n)
     assert stats.chisquare(np.histogram(sample, 256, (0, 1))[0]).pvalue > 1e-3
@@ -106,11 +108,29 @@ def test_normal_is_normal():
 
 
 def test_normal_inverts_the_distribution_function():
-    """Word w, of which 24 bits count, gives the middle of its step; finite at both ends."""
-    key = jax.random.key(2)
-    words = np.asarray(draws.bits(key, (100_000,)), np.uint32).view(np.int32) >> 8
-    expected = stats.norm.ppf((words + 0.5) / 2**24 + 0.5)
-    np.testing.assert_allclose(draws.normal(key, (100_000,)), expected, rtol=1e-4, atol=1e-6)
+    """Word w gives the middle of its step, of 2^-32; the tails keep their digits."""
+    few = np.arange(1000, dtype=np.uint32)
+    ends = [few, few + 2**31, 2**31 - 1 - few, 2**32 - 1 - few]
+    words = np.concatenate([draws.bits(jax.random.key(2), (100_000,)), *ends]).astype(np.uint32)
+    # From the nearer end, where the middle of a step has all its digits.
+    signed = words.view(np.int32).astype(float)
+    tail = 1 - np.abs(2 * signed + 1) / 2**32
+    expected = np.sign(2 * signed + 1) * stats.norm.isf(tail / 2)
+    drawn = np.asarray(jax.jit(draws.to_normal)(words), float)
+    np.testing.assert_allclose(drawn, expected, rtol=1e-6, atol=2e-7)
+    assert drawn.max() > 6.3
+    np.testing.assert_array_equal(drawn[words == 0], -drawn[words == 2**32 - 1])
+
+
+@pytest.mark.parametrize("p", [1e-9, 1e-8, 1e-7, 1e-5, 2**-8, 0.01, 0.3, 0.7, 1 - 2**-24])
+def test_a_uniform_number_is_below_p_as_often_as_p(p):
+    """Words below the first that is not: their share is p, to a word."""
+    p = np.float32(p)
+    first = int(np.ceil(float(p) * 2**32))
+    around = np.array([w for w in range(first - 300, first + 300) if 0 <= w < 2**32], np.uint32)
+    below = np.asarray(draws.to_uniform(around)) < p
+    np.testing.assert_array_equal(below, around < first)
+    assert abs(first / 2**32 - float(p)) < 2**-32
 
 
 def test_draws_do_not_depend_on_precision():

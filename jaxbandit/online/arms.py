@@ -138,10 +138,16 @@ def mean_reward(count: Any, total: Any) -> Float[Array, " arms"]:
     return total / jnp.where((count > 0) & ~jnp.isnan(total), count, 1)
 
 
-def lower_bounds(bounds: Confidence, count: Any, total: Any, width: Any) -> Float[Array, " arms"]:
-    """The mean less the radius, at least the floor; the floor where there are no samples."""
+def lower_bounds(
+    bounds: Confidence, count: Any, total: Any, width: Any, reference: Any = 0.0
+) -> Float[Array, " arms"]:
+    """The mean less the radius, at least the floor; the floor where there are no samples.
+
+    Where rewards are summed less a `reference`, so are the bounds.
+    """
+    floor = bounds.floor - reference
     low = mean_reward(count, total) - jnp.sqrt(width / jnp.where(count > 0, count, 1))
-    return jnp.where(count > 0, jnp.maximum(bounds.floor, low), bounds.floor)
+    return jnp.where(count > 0, jnp.maximum(floor, low), floor)
 
 
 def upper_bounds(count: Any, total: Any, width: Any) -> Float[Array, " arms"]:

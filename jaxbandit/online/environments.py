@@ -21,6 +21,7 @@ from jaxtyping import Float, UInt32
 from jaxbandit import checks, draws
 from jaxbandit.checks import InputError
 from jaxbandit.online.indexing import take
+from jaxbandit.online.reference import check_resolved, namespace, reference, rounding_step
 
 
 class Environment(NamedTuple):
@@ -28,29 +29,44 @@ class Environment(NamedTuple):
 
     params: Any
     """Pytree of arrays."""
-    mean: Float[Array, " arms"]
-    """Expected reward of each arm."""
+    mean: Any
+    """[arms], expected reward of each arm. As a NumPy array of float64, as the makers here give it,
+    it keeps its digits until differences between arms are formed."""
     reward: Callable[[Any, Array, UInt32[Array, ""]], Float[Array, ""]]
     """(params, arm, word) -> reward; a module-level function."""
-    low: float = -math.inf
+    low: Any = -math.inf
     """No reward is smaller."""
-    high: float = math.inf
+    high: Any = math.inf
     """No reward is larger."""
 
 
 def bernoulli_arms(mean: ArrayLike) -> Environment:
     """Rewards 0 or 1.
 
+    A round's word has 32 bits, so a probability is played as the nearest multiple of 2^-32: exactly
+    as float32 has it from 2^-8 on, to one in a thousand at 1e-7.
+
     Args:
         mean: [arms], probabilities of 1, in [0, 1].
 
     Raises:
-        InputError: not a vector, or not probabilities.
+        InputError: not a vector, not probabilities, or a probability of 1 or of 0 that is so small,
+            but not zero, that 32 bits miss it by more than one in a hundred.
     """
-    mean = _arms("mean", mean)
-    if checks.is_concrete(mean) and not np.all((np.asarray(mean) >= 0) & (np.asarray(mean) <= 1)):
-        raise InputError(f"mean must lie in [0, 1] for Bernoulli arms, was {np.asarray(mean)}")
-    return Environment(mean, mean, _bernoulli, low=0.0, high=1.0)
+    probability: Any = _arms("mean", mean)
+    threshold = _word_threshold(probability)
+    if checks.is_concrete(probability):
+        if not np.all((probability >= 0) & (probability <= 1)):
+            raise InputError(f"mean must lie in [0, 1] for Bernoulli arms, was {probability}")
+        played = np.where(threshold == _LAST_WORD, 1.0, threshold / 2.0**32)
+        missed = np.abs(played - probability) > 0.01 * np.minimum(probability, 1 - probability)
+        if np.any(missed):
+            raise InputError(
+                f"mean of arm {np.argmax(missed)} must be 0, 1, or at least some 1e-8 from both, "
+                f"was {float(probability[missed][0])!r}: a round has 32 random bits; play a "
+                "likelier reward of the same expectation, or an arm that never gives one"
+            )
+    return Environment(threshold, probability, _bernoulli, low=0.0, high=1.0)
 
 
 def gaussian_arms(mean: ArrayLike, std: ArrayLike) -> Environment:
@@ -62,14 +78,19 @@ def gaussian_arms(mean: ArrayLike, std: ArrayLike) -> Environment:
 
     Raises:
         InputError: not a vector, not finite, or a std that is negative or of another number of
-            arms.
+            arms; means so far from zero that float32 cannot tell rewards apart.
     """
-    mean = _arms("mean", mean)
+    center: Any = _arms("mean", mean)
     if np.ndim(std) > 0:
-        checks.check_shape("std", std, mean.shape, "[arms]")
+        checks.check_shape("std", std, center.shape, "[arms]")
     checks.check_not_negative("std", std)
-    std = jnp.broadcast_to(jnp.asarray(std, mean.dtype), mean.shape)
-    return Environment((mean, std), mean, _gaussian)
+    xp = namespace(center, std)
+    width: Any = xp.broadcast_to(xp.asarray(std, center.dtype), center.shape)
+    if checks.is_concrete(center, width) and np.any(width < rounding_step(center)):
+        # Wider noise makes the rounding of rewards one more small noise.
+        check_resolved("mean", center, np.ptp(center))
+    near = reference(center, -math.inf, math.inf)
+    return Environment(GaussianArms(near, center - near, width), center, _gaussian)
 
 
 def reward_table(table: ArrayLike) -> Environment:
@@ -79,50 +100,104 @@ def reward_table(table: ArrayLike) -> Environment:
         table: [rows, arms].
 
     Raises:
-        InputError: not a matrix, empty, or not finite.
+        InputError: not a matrix, empty, or not finite; rewards so far from zero that float32 cannot
+            tell them apart.
     """
     checks.check_shape("table", table, (None, None), "[rows, arms]")
     if 0 in np.shape(table):
         raise InputError(f"table must have rows and arms, has shape {np.shape(table)}")
     checks.check_finite("table", table)
-    table = jnp.asarray(table, float)
-    environment = Environment(table, jnp.mean(table, axis=0), _row)
-    if not checks.is_concrete(table):
-        return environment
-    return environment._replace(low=float(np.min(table)), high=float(np.max(table)))
+    rewards: Any = _floating(table)
+    mean = namespace(rewards).mean(rewards, axis=0)
+    if not checks.is_concrete(rewards):
+        return Environment(rewards, mean, _row)
+    low, high = float(np.min(rewards)), float(np.max(rewards))
+    if not np.array_equal(rewards.astype(jnp.result_type(float)), rewards):
+        check_resolved("table", rewards, high - low)
+    return Environment(rewards, mean, _row, low=low, high=high)
 
 
 def offline_totals(
     environment: Environment, key_data: UInt32[Array, "2"], count: Float[Array, " arms"]
 ) -> Float[Array, " arms"]:
     """Sums of `count` fresh rewards of each arm, drawn one by one."""
+    near = jnp.asarray(reference(environment.mean, environment.low, environment.high), count.dtype)
+    excess = offline_excess(environment.reward, environment.params, near, key_data, count)
+    return excess + count * near
+
+
+def offline_excess(
+    reward: Callable[[Any, Array, Array], Array],
+    params: Any,
+    near: Array,
+    key_data: UInt32[Array, "2"],
+    count: Float[Array, " arms"],
+) -> Float[Array, " arms"]:
+    """The same sums of rewards less the number `near`, which keep their digits far from zero."""
     arms = count.shape[0]
     arm = jnp.arange(arms, dtype=jnp.int32)
-    reward = jax.vmap(environment.reward, in_axes=(None, 0, 0))
+    rewards = jax.vmap(reward, in_axes=(None, 0, 0))
 
-    def sample(index: Array, total: Array) -> Array:
+    def sample(index: Array, excess: Array) -> Array:
         words, _ = draws.threefry(key_data, arm.astype(jnp.uint32), index.astype(jnp.uint32))
-        return total + jnp.where(index < count, reward(environment.params, arm, words), 0)
+        gained = rewards(params, arm, words).astype(excess.dtype) - near
+        return excess + jnp.where(index < count, gained, 0)
 
     most = jnp.max(count).astype(jnp.int32)
-    return lax.fori_loop(0, most, sample, jnp.zeros_like(environment.mean))
+    return lax.fori_loop(0, most, sample, jnp.zeros_like(count))
 
 
-def _arms(name: str, value: ArrayLike) -> Array:
+def _floating(value: ArrayLike) -> Any:
+    """An array of float64 on the host where there are values, else of the working precision."""
+    if checks.is_concrete(value):
+        return np.asarray(value, np.float64)
+    return jnp.asarray(value, float)
+
+
+def _arms(name: str, value: ArrayLike) -> Any:
     checks.check_shape(name, value, (None,), "[arms]")
     if np.shape(value)[0] == 0:
         raise InputError(f"{name} must have at least one arm, was empty")
     checks.check_finite(name, value)
-    return jnp.asarray(value, float)
+    return _floating(value)
 
 
-def _bernoulli(mean: Array, arm: Array, word: Array) -> Array:
-    return (draws.to_uniform(word) < take(mean, arm)).astype(mean.dtype)
+# Rewards.
+
+_LAST_WORD = 2**32 - 1
 
 
-def _gaussian(params: tuple[Array, Array], arm: Array, word: Array) -> Array:
-    mean, std = params
-    return take(mean, arm) + take(std, arm) * draws.to_normal(word).astype(mean.dtype)
+class GaussianArms(NamedTuple):
+    """Arrays of normal rewards."""
+
+    near: Any
+    """[], the `reference` of the means."""
+    excess: Any
+    """[arms], the means less that."""
+    std: Any
+    """[arms]."""
+
+
+def _word_threshold(probability: Any) -> Any:
+    """How many words of 32 bits are below each probability; all of them are written as 2^32 - 1.
+
+    Whole numbers keep the digits of p near 0 and near 1, where float32 has those of p alone.
+    """
+    xp = namespace(probability)
+    scaled = xp.clip(xp.round(probability * 2.0**32), 0, 2.0**32)
+    surely = scaled >= float(_LAST_WORD)
+    return xp.where(surely, np.uint32(_LAST_WORD), xp.where(surely, 0, scaled).astype(np.uint32))
+
+
+def _bernoulli(threshold: Array, arm: Array, word: Array) -> Array:
+    # The last word counts as the one before: below 2^32 - 1 is then every word.
+    word = jnp.minimum(word, jnp.uint32(_LAST_WORD - 1))
+    return (word < take(threshold, arm)).astype(jnp.result_type(float))
+
+
+def _gaussian(params: GaussianArms, arm: Array, word: Array) -> Array:
+    noise = draws.to_normal(word).astype(jnp.result_type(float))
+    return params.near + (take(params.excess, arm) + take(params.std, arm) * noise)
 
 
 def _row(table: Array, arm: Array, word: Array) -> Array:

@@ -57,11 +57,11 @@ def grid(items: Sequence[Policy] | Sequence[Environment]) -> Grid:
                 f"grid takes items with numbers of the same shapes, but those of item {index} "
                 "differ from those of item 0"
             )
-    stacked = jax.tree.map(lambda *leaves: jnp.asarray(np.stack(leaves)[rows]), *arrays)
-    item = each[0]._replace(**stacked)
-    if isinstance(item, Environment):
-        item = item._replace(low=min(e.low for e in each), high=max(e.high for e in each))
-    return Grid(item, len(each))
+    stacked = jax.tree.map(lambda *leaves: np.stack(leaves)[rows], *arrays)
+    if isinstance(each[0], Policy):
+        # On the device once, rather than at each call; an environment's means keep their digits.
+        stacked = jax.tree.map(jnp.asarray, stacked)
+    return Grid(each[0]._replace(**stacked), len(each))
 
 
 def cell(item: Any, index: Any) -> Any:
@@ -72,7 +72,7 @@ def cell(item: Any, index: Any) -> Any:
 def _arrays(item: Policy | Environment) -> dict[str, Any]:
     if isinstance(item, Policy):
         return {"params": item.params}
-    return {"params": item.params, "mean": item.mean}
+    return {name: array for name, array in item._asdict().items() if name != "reward"}
 
 
 def _functions(item: Policy | Environment) -> Any:

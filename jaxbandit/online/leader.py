@@ -19,7 +19,7 @@ from jaxbandit.online.policies.base import Problem, Round
 from jaxbandit.online.tournament import Tournament
 
 Index = Callable[[Array, Array], Array]
-"""(mean, number of samples, above zero) -> index."""
+"""(mean less the reference, number of samples, above zero) -> index, less the same."""
 
 
 class Leader(NamedTuple):
@@ -28,14 +28,14 @@ class Leader(NamedTuple):
     count: Array
     """[arms]."""
     total: Array
-    """[arms]."""
+    """[arms], sum of rewards less the reference."""
     index: Tournament
     arm: Array
 
 
 def start(problem: Problem, index: Index) -> Leader:
     """From the offline data. Arms without samples lead, the lowest first."""
-    count, total = problem.count, problem.total
+    count, total = problem.count, problem.excess
     value = index(mean_reward(count, total), jnp.where(count > 0, count, 1))
     tree = tournament.tournament(jnp.where(count > 0, value, jnp.inf))
     return Leader(count, total, tree, tournament.winner(tree))
@@ -43,7 +43,8 @@ def start(problem: Problem, index: Index) -> Leader:
 
 def pulled(leader: Leader, round: Round, arm: Array, reward: Array, index: Index) -> Leader:
     """After a pull."""
-    count, total = take(leader.count, arm) + 1, take(leader.total, arm) + reward
+    count = take(leader.count, arm) + 1
+    total = take(leader.total, arm) + (reward - round.reference)
     tree = tournament.replace(leader.index, arm, index(total / count, count), round.number)
     following = fence(round.number, tournament.winner(tree))
     return Leader(put(leader.count, arm, count), put(leader.total, arm, total), tree, following)

@@ -15,7 +15,6 @@ from jax import Array, lax
 from jaxtyping import Float, Int
 
 from jaxbandit.kernel import one_kernel
-from jaxbandit.online.environments import Environment
 from jaxbandit.online.indexing import ROWS_ABOVE, add_at, run_axis, take
 from jaxbandit.online.policies.base import Policy, Problem
 from jaxbandit.online.reductions import weighted_sum
@@ -33,10 +32,18 @@ class World(NamedTuple):
     horizon: Any
     environment: Any
     """Params of the environment."""
-    mean: Any
+    loss: Any
+    """[arms], what is lost on average by pulling an arm rather than the best one."""
     count: Any
     total: Any
+    reference: Any
+    """[], as in `Problem`."""
+    excess: Any
     keys: Any
+
+    def problem(self) -> Problem:
+        """What a run's policies are told."""
+        return Problem(self.count, self.total, self.horizon, self.reference, self.excess)
 
 
 class Seen(NamedTuple):
@@ -47,6 +54,7 @@ class Seen(NamedTuple):
     regret: Float[Array, "runs checkpoints"]
     logging_regret: Float[Array, "runs checkpoints"]
     reward: Float[Array, "runs checkpoints"]
+    """Less the reference in each round."""
     info: dict[str, Float[Array, "runs checkpoints"]]
 
 
@@ -78,19 +86,22 @@ class _Tally(NamedTuple):
 
     pulls: Int[Array, " arms"]
     reward: _Sum
+    """Less the reference."""
     regret: _Sum | None
     """None where it is made of the pulls, which few arms are quickly summed for."""
 
 
-def world_axes(*, drawn: bool, redraw: bool) -> World:
+def world_axes(*, drawn: bool, redraw: bool, drawn_reference: bool) -> World:
     """The runs axis of each part of a world, as `jax.vmap` takes them."""
     environment = -1 if drawn else None
     return World(
         horizon=None,
         environment=environment,
-        mean=environment,
+        loss=environment,
         count=None,
         total=-1 if redraw else None,
+        reference=-1 if drawn_reference else None,
+        excess=-1 if redraw or drawn_reference else None,
         keys=-1,
     )
 
@@ -119,8 +130,7 @@ def play_tile(
         zero = jnp.zeros_like(world.horizon)
         pulls, nothing = jnp.zeros(world.count.shape, jnp.int32), _Sum(zero, zero)
         tally = _Tally(pulls, nothing, nothing if len(pulls) > ROWS_ABOVE else None)
-        problem = Problem(world.count, world.total, world.horizon)
-        return policy.init(params, problem), tally
+        return policy.init(params, world.problem()), tally
 
     one_world = jax.eval_shape(lambda world: World(*map(_first_run, world, axes)), world)
     carry_axes = jax.tree.map(
@@ -130,26 +140,22 @@ def play_tile(
 
     def play_one(params: Any, world: World, losses: Losses, carry: Any, number: Array) -> Any:
         state, tally = carry
-        game = Game(
-            policy._replace(params=params),
-            Environment(world.environment, world.mean, reward),
-            Problem(world.count, world.total, world.horizon),
-            world.keys,
-        )
+        policy_of_run = policy._replace(params=params)
+        game = Game(policy_of_run, reward, world.environment, world.problem(), world.keys)
         state, arm, gained = play_round(game, state, number)
+        gained = gained - world.reference
         regret = tally.regret and tally.regret.plus(take(losses.arm, arm))
         pulls = add_at(tally.pulls, arm, jnp.int32(1))
         return state, _Tally(pulls, tally.reward.plus(gained), regret)
 
     play_all = jax.vmap(
-        play_one, in_axes=(None, axes, axes.mean, carry_axes, None), out_axes=carry_axes
+        play_one, in_axes=(None, axes, axes.loss, carry_axes, None), out_axes=carry_axes
     )
     play_all = written_out(play_all) if as_kernel else play_all
 
     def losses(world: World) -> Losses:
-        best = jnp.max(world.mean)
-        logging = weighted_sum(world.count, world.mean) / jnp.maximum(jnp.sum(world.count), 1)
-        return Losses(best - world.mean, best - logging)
+        samples = jnp.maximum(jnp.sum(world.count), 1)
+        return Losses(world.loss, weighted_sum(world.count, world.loss) / samples)
 
     def report(params: Any, losses: Losses, carry: Any, rounds: Array) -> dict[str, Any]:
         state, tally = carry
@@ -162,8 +168,8 @@ def play_tile(
             "info": policy.info(params, state),
         }
 
-    loss = jax.vmap(losses, in_axes=(axes,), out_axes=axes.mean)(world)
-    report_all = jax.vmap(report, in_axes=(None, axes.mean, carry_axes, None))
+    loss = jax.vmap(losses, in_axes=(axes,), out_axes=axes.loss)(world)
+    report_all = jax.vmap(report, in_axes=(None, axes.loss, carry_axes, None))
 
     def play_on(
         params: Any, world: World, loss: Losses, carry: Any, ends: Array, seen: Any, first: Any
@@ -179,7 +185,7 @@ def play_tile(
                 lambda number, carry: play_all(params, world, loss, carry, number),
                 carry,
             )
-            now = report_all(params, loss, carry, end.astype(world.mean.dtype))
+            now = report_all(params, loss, carry, end.astype(world.loss.dtype))
             return carry, jax.tree.map(
                 lambda all, row: lax.dynamic_update_slice(all, row[None], (index, first)), seen, now
             )
@@ -199,7 +205,7 @@ def play_tile(
             pulls, seen = play_on(
                 params,
                 World(*map(mine, world, axes)),
-                mine(loss, axes.mean),
+                mine(loss, axes.loss),
                 jax.tree.map(mine, carry, carry_axes),
                 ends,
                 out[1],

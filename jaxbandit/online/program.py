@@ -6,13 +6,15 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array, lax
 
 from jaxbandit.keys import Purpose, purpose_key, run_key
 from jaxbandit.online import play
-from jaxbandit.online.environments import Environment, offline_totals
+from jaxbandit.online.environments import offline_excess
 from jaxbandit.online.grid import cell
 from jaxbandit.online.policies.base import Policy
+from jaxbandit.online.reference import reference
 from jaxbandit.online.rollout import game_keys
 from jaxbandit.online.validation import describe
 from jaxbandit.summaries import TileOutput
@@ -24,6 +26,16 @@ class InCells(NamedTuple):
     environment: bool
     offline: bool
     horizon: bool
+
+    @property
+    def reference(self) -> bool:
+        """It lies near the means."""
+        return self.environment
+
+    @property
+    def excess(self) -> bool:
+        """It is that of the offline data, less the reference."""
+        return self.environment or self.offline
 
 
 class Static(NamedTuple):
@@ -47,10 +59,14 @@ class World(NamedTuple):
     """What policies play in, as the user gave it; any part may have a leading axis, cells."""
 
     environment: Any
-    """(params, mean), or None where drawn."""
+    """(params, loss of each arm), or None where drawn."""
     count: Array
     total: Array | None
     """None where drawn anew in each run."""
+    excess: Array | None
+    """None where drawn anew in each run."""
+    reference: Array | None
+    """[], as in `Problem`; None where it is drawn with the environment."""
     horizon: Array
 
 
@@ -82,7 +98,11 @@ def play_runs(static: Static, root: Array, runs: Array, inputs: Inputs) -> TileO
     reward = static.environment
     if static.drawn:
         reward = describe(static.environment, root).reward
-    axes = play.world_axes(drawn=static.drawn, redraw=inputs.world.total is None)
+    axes = play.world_axes(
+        drawn=static.drawn,
+        redraw=inputs.world.total is None,
+        drawn_reference=inputs.world.reference is None,
+    )
     whole = any(static.in_cells)
     shared = None if whole else _world(static, inputs.world, keys, axes, reward)
 
@@ -94,9 +114,14 @@ def play_runs(static: Static, root: Array, runs: Array, inputs: Inputs) -> TileO
         for (name, policy, in_cells), params in zip(static.functions, inputs.params, strict=True):
             if grids == (whole or in_cells):
                 policy = policy._replace(params=cell(params, index) if in_cells else params)
-                seen[name] = play.play_tile(
+                at = play.play_tile(
                     policy, reward, world, axes, inputs.ends, as_kernel=static.as_kernel
                 )
+                if inputs.world.reference is None:
+                    # One of each run, which the host does not know.
+                    rounds = jnp.minimum(inputs.ends, world.horizon)
+                    at = at._replace(reward=at.reward + world.reference[:, None] * rounds)
+                seen[name] = at
         return seen
 
     played = play_cell(jnp.int32(0), grids=False)
@@ -135,37 +160,65 @@ def _cell_of_world(static: Static, world: World, index: Array | int) -> World:
         environment=cell(world.environment, index) if in_cells.environment else world.environment,
         count=world.count[index] if in_cells.offline else world.count,
         total=cell(world.total, index) if in_cells.offline else world.total,
+        excess=cell(world.excess, index) if in_cells.excess else world.excess,
+        reference=cell(world.reference, index) if in_cells.reference else world.reference,
         horizon=world.horizon[index] if in_cells.horizon else world.horizon,
     )
 
 
 def _world(static: Static, inputs: World, keys: Array, axes: play.World, reward: Any) -> play.World:
+    near = inputs.reference
     if static.drawn:
 
-        def draw(key: Array) -> tuple[Any, Array]:
-            return static.environment(purpose_key(key, Purpose.INSTANCE))[:2]
+        def draw(key: Array) -> tuple[Any, Array, Array]:
+            drawn = static.environment(purpose_key(key, Purpose.INSTANCE))
+            mean = jnp.asarray(drawn.mean, float)
+            own = jnp.asarray(reference(mean, drawn.low, drawn.high), mean.dtype)
+            return drawn.params, jnp.max(mean) - mean, own
 
-        params, mean = jax.vmap(draw, out_axes=-1)(keys)
+        params, loss, own = jax.vmap(draw, out_axes=-1)(keys)
+        near = own if near is None else near
     else:
-        params, mean = inputs.environment
+        params, loss = inputs.environment
     world = play.World(
         horizon=inputs.horizon,
         environment=params,
-        mean=mean,
+        loss=loss,
         count=inputs.count,
         total=inputs.total,
+        reference=near,
+        excess=inputs.excess,
         keys=jax.vmap(game_keys, out_axes=-1)(keys),
     )
     if inputs.total is None:
-        world = world._replace(total=_draw_offline(keys, world, axes, reward))
+        excess = _draw_offline(keys, world, axes, reward)
+        return world._replace(excess=excess, total=excess + world.count[:, None] * near)
+    if inputs.reference is None:
+        # Totals of every run, less the reference of each.
+        excess = inputs.total[:, None] - world.count[:, None] * near
+        return world._replace(excess=excess)
     return world
 
 
 def _draw_offline(keys: Array, world: play.World, axes: play.World, reward: Any) -> Array:
-    def totals(key: Array, params: Any, mean: Array) -> Array:
+    def excess(key: Array, params: Any, near: Array) -> Array:
         data = jax.random.key_data(purpose_key(key, Purpose.OFFLINE_REWARDS))
-        return offline_totals(Environment(params, mean, reward), data, world.count)
+        return offline_excess(reward, params, near, data, world.count)
 
-    return jax.vmap(totals, in_axes=(0, axes.environment, axes.mean), out_axes=-1)(
-        keys, world.environment, world.mean
+    return jax.vmap(excess, in_axes=(0, axes.environment, axes.reference), out_axes=-1)(
+        keys, world.environment, world.reference
     )
+
+
+def reference_rewards(inputs: Inputs) -> np.ndarray | None:
+    """What a policy's rewards at checkpoints are to be raised by, [checkpoints] or
+    [cells, checkpoints], in float64; None where that is nothing.
+
+    In float32 on a device, a large sum of references would hide how rewards vary.
+    """
+    world = inputs.world
+    if world.reference is None or not np.any(np.asarray(world.reference)):
+        return None
+    near = np.expand_dims(np.asarray(world.reference, np.float64), -1)
+    rounds = np.minimum(inputs.ends, np.expand_dims(np.asarray(world.horizon), -1))
+    return near * rounds

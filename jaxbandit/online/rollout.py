@@ -19,7 +19,8 @@ from jaxbandit.keys import Purpose, purpose_key, root_key
 from jaxbandit.mapped import fence
 from jaxbandit.online.arms import OfflineArms
 from jaxbandit.online.environments import Environment
-from jaxbandit.online.policies.base import Policy, Problem, Round
+from jaxbandit.online.policies.base import Limits, Policy, Problem, Round
+from jaxbandit.online.reference import namespace, reference
 
 
 class Trajectory(NamedTuple):
@@ -67,17 +68,18 @@ def rollout(
     checks.check_kind("environment", environment, Environment, "one Environment", elsewhere)
     horizon = check_count("horizon", horizon)
     key = root_key(key)
-    count, total = offline_arrays(offline, environment, environment.mean.dtype)
+    samples = offline_arrays(offline, environment)
+    count = samples.count
     check_exact(count, np.asarray(horizon))
-    problem = Problem(count, total, jnp.asarray(horizon, count.dtype))
-    policy.check(policy.params, problem)
-    operands = key, policy.params, environment.params, environment.mean, problem
-    leaves, structure = jax.tree.flatten(operands)
+    problem = Problem(count, samples.total, jnp.asarray(horizon, count.dtype))
+    problem = problem._replace(reference=samples.reference, excess=samples.excess)
+    policy.check(policy.params, problem._replace(limits=limits(environment, offline)))
+    params = jax.tree.map(jnp.asarray, (policy.params, environment.params))
+    leaves, structure = jax.tree.flatten((key, *params, problem))
     made_of = _MadeOf(policy._replace(params=None), environment.reward, structure, horizon)
     if not is_concrete(leaves):
         return _play(made_of, *leaves)
-    types = tuple(map(jax.typeof, leaves))
-    kind = kind_of(made_of, types)
+    kind = kind_of(made_of, tuple(map(jax.typeof, leaves)))
     play = _PROGRAMS.get(kind)
     if play is None:
         play = Compiled(_play)
@@ -101,9 +103,9 @@ class _MadeOf(NamedTuple):
 
 def _play(made_of: _MadeOf, *leaves: Array) -> Trajectory:
     """A run, from its operands' leaves."""
-    key, params, arms, mean, problem = jax.tree.unflatten(made_of.structure, leaves)
+    key, params, arms, problem = jax.tree.unflatten(made_of.structure, leaves)
     policy = made_of.functions._replace(params=params)
-    game = Game(policy, Environment(arms, mean, made_of.reward), problem, game_keys(key))
+    game = Game(policy, made_of.reward, arms, problem, game_keys(key))
 
     def step(state: Any, number: Array) -> tuple[Any, tuple[Array, Array, dict[str, Array]]]:
         state, arm, reward = play_round(game, state, number)
@@ -125,7 +127,10 @@ class Game(NamedTuple):
     """What is the same in all rounds of a run."""
 
     policy: Policy
-    environment: Environment
+    reward: Callable[[Any, Array, Array], Array]
+    """Of the environment."""
+    environment: Any
+    """Params of the environment."""
     problem: Problem
     keys: GameKeys
 
@@ -140,32 +145,45 @@ def game_keys(key: Array) -> GameKeys:
 
 def play_round(game: Game, state: Any, number: Array) -> tuple[Any, Array, Array]:
     """Play round `number`, from 1: state, arm and reward."""
-    policy, environment = game.policy, game.environment
+    policy, problem = game.policy, game.problem
     counter = number.astype(jnp.uint32)
     zero = jnp.zeros_like(counter)
     own = jnp.stack(draws.threefry(game.keys.policy, zero, counter))
-    round = Round(number, game.problem.horizon, jax.random.wrap_key_data(own, impl="threefry2x32"))
+    key = jax.random.wrap_key_data(own, impl="threefry2x32")
+    round = Round(number, problem.horizon, key, problem.reference)
     word, _ = draws.threefry(game.keys.reward, zero, counter)
     chosen, word = fence(number, (policy.select(policy.params, state, round), word))
-    arm = jnp.clip(chosen, 0, environment.mean.shape[0] - 1)
-    reward = environment.reward(environment.params, arm, word)
+    arm = jnp.clip(chosen, 0, problem.count.shape[0] - 1)
+    reward = game.reward(game.environment, arm, word)
     # An arm that does not exist shows as a run with a reward that is not a number.
     reward = jnp.where(chosen == arm, reward, jnp.nan)
     return policy.update(policy.params, state, round, arm, reward), arm, reward
 
 
-def offline_arrays(
-    offline: OfflineArms | None, environment: Environment, dtype: Any
-) -> tuple[Array, Array]:
-    """Counts and totals as arrays; zeros for None.
+class Samples(NamedTuple):
+    """Offline data as arrays, [arms] or [cells, arms]."""
+
+    count: Array
+    total: Array
+    reference: Any
+    """[] or [cells]: that of the means or, where each run has its own, of the data, as in
+    `Problem`; None where there is neither before a run begins."""
+    excess: Array
+    """Total less count times reference, formed in float64 where there are values."""
+
+
+def offline_arrays(offline: OfflineArms | None, environment: Environment) -> Samples:
+    """Offline data as arrays; zeros for None.
 
     Raises:
         InputError: not `OfflineArms`, wrong shapes, negative counts, or totals that no such rewards
             can have.
     """
-    arms = environment.mean.shape[-1]
+    arms, dtype = np.shape(environment.mean)[-1], jnp.result_type(float)
+    near = _near(environment, offline)
     if offline is None:
-        return jnp.zeros(arms, dtype), jnp.zeros(arms, dtype)
+        nothing = jnp.zeros(arms, dtype)
+        return Samples(nothing, nothing, near, nothing)
     checks.check_kind("offline", offline, OfflineArms, "jaxbandit.OfflineArms(count, total)")
     for name, value in zip(("offline.count", "offline.total"), offline, strict=True):
         _check_arms(name, value, arms)
@@ -178,7 +196,43 @@ def offline_arrays(
     checks.check_not_negative("offline.count", offline.count)
     if checks.is_concrete(offline.count, offline.total):
         _check_totals(np.asarray(offline.count), np.asarray(offline.total), environment)
-    return jnp.asarray(offline.count, dtype), jnp.asarray(offline.total, dtype)
+    xp = namespace(near, offline.count, offline.total)
+    count, total = (xp.asarray(value, float) for value in offline)
+    excess = total - count * xp.asarray(near, float)[..., None]
+    count, total, excess = (jnp.asarray(value, dtype) for value in (count, total, excess))
+    return Samples(count, total, near, excess)
+
+
+def _near(environment: Environment, offline: OfflineArms | None) -> Any:
+    """The `reference` of the means, [] or [cells]; of the data where each run has its own means."""
+    mean = environment.mean
+    if checks.has_values(mean):
+        return jnp.asarray(reference(mean, environment.low, environment.high), float)
+    if offline is not None and checks.is_concrete(*offline):
+        return jnp.asarray(_reference_of_data(*map(np.asarray, offline)), float)
+    if isinstance(mean, jax.ShapeDtypeStruct):
+        return None
+    return reference(mean, environment.low, environment.high)
+
+
+def _reference_of_data(count: np.ndarray, total: np.ndarray) -> np.ndarray:
+    """The `reference` of the samples' means, [] or [cells]; 0 where there are none."""
+    pooled = (
+        np.sum(total, axis=-1, keepdims=True) / np.maximum(np.sum(count, axis=-1), 1)[..., None]
+    )
+    mean = np.where(count > 0, total / np.where(count > 0, count, 1), pooled)
+    return reference(mean, -np.inf, np.inf)
+
+
+def limits(environment: Environment, offline: OfflineArms | None = None) -> Limits:
+    """What an environment tells of its rewards or, where it is traced, offline data."""
+    low, high = environment.low, environment.high
+    if checks.has_values(environment.mean):
+        return Limits(low, high, np.asarray(environment.mean), drawn=False)
+    if offline is None or not checks.is_concrete(*offline):
+        return Limits(low, high, None, drawn=False)
+    count, total = (np.asarray(value, float) for value in offline)
+    return Limits(low, high, None, drawn=False, samples=(count, total))
 
 
 def check_offline_count(count: ArrayLike, environment: Environment, dtype: Any) -> Array:
@@ -222,12 +276,14 @@ def _check_arms(name: str, value: Any, arms: int) -> None:
 def _check_totals(count: np.ndarray, total: np.ndarray, environment: Environment) -> None:
     if np.any((count == 0) & (total != 0)):
         raise InputError("offline.total must be 0 where offline.count is 0")
-    low, high = environment.low, environment.high
+    # A grid of environments has limits of its own for each cell.
+    low, high = (np.expand_dims(x, -1) for x in (environment.low, environment.high))
     mean = total / np.where(count > 0, count, 1)
     # Sums of rewards round; a thousandth of a percent is beyond that.
     off = (count > 0) & ((mean < low - 1e-5 * abs(low)) | (mean > high + 1e-5 * abs(high)))
     if np.any(off):
         at = tuple(np.argwhere(off)[0])
+        low, high = (np.broadcast_to(x, off.shape)[at] for x in (low, high))
         raise InputError(
             f"offline.total of arm {at[-1]} must come from rewards in [{low:g}, {high:g}], was "
             f"{total[at]:g} for {count[at]:g} samples; give sums of rewards of this environment"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
@@ -13,14 +13,19 @@ from jax.typing import ArrayLike
 
 from jaxbandit import tiles
 from jaxbandit.checks import InputError, check_named
-from jaxbandit.keys import root_key
+from jaxbandit.keys import Purpose, purpose_key, root_key, run_key
 from jaxbandit.online import program
 from jaxbandit.online.arms import OfflineArms
 from jaxbandit.online.environments import Environment
 from jaxbandit.online.grid import Grid, cell
-from jaxbandit.online.policies.base import Policy, Problem, no_check
+from jaxbandit.online.policies.base import Limits, Policy, Problem, no_check
 from jaxbandit.online.results import PolicyResult, SimulationResult
-from jaxbandit.online.rollout import check_exact, check_offline_count, offline_arrays
+from jaxbandit.online.rollout import (
+    check_exact,
+    check_offline_count,
+    limits,
+    offline_arrays,
+)
 from jaxbandit.online.validation import (
     check_checkpoints,
     check_horizon,
@@ -105,6 +110,7 @@ def simulate(
         curves=curves,
     )
     ends, in_cells = np.asarray(inputs.ends), static.in_cells
+    raised = program.reference_rewards(inputs)
     out = tiles.run_tiles(
         program.play_runs,
         static,
@@ -124,11 +130,15 @@ def simulate(
             key: np.moveaxis(value, 1, 0) if with_cells else value
             for key, value in out.kept[name].items()
         }
+        reward = averaged[name]["reward"]
+        if raised is not None:
+            reward = reward._replace(mean=reward.mean + raised)
+            kept["reward"] = kept["reward"] + np.expand_dims(raised[..., -1], -1)
         results[name] = PolicyResult(
             round=ends,
             regret=averaged[name]["regret"],
             logging_regret=averaged[name].get("logging_regret"),
-            reward=averaged[name]["reward"],
+            reward=reward,
             info=averaged[name]["info"],
             pulls=averaged[name]["pulls"],
             final_regret=kept["regret"],
@@ -161,15 +171,17 @@ def prepare(
         raise InputError("environment must be an Environment, or a function key -> Environment")
     described = fixed or describe(one, root_key(key))
     dtype = jnp.result_type(float)
+    samples = offline_arrays(offline, described)
     if offline_count is not None:
-        count, total = check_offline_count(offline_count, described, dtype), None
-    else:
-        count, total = offline_arrays(offline, described, dtype)
+        count = check_offline_count(offline_count, described, dtype)
+        samples = samples._replace(count=count, total=None, excess=None)
+    count = samples.count
+    if samples.reference is None:
+        samples = samples._replace(excess=None)
     world = program.World(
-        environment=None if fixed is None else (fixed.params, fixed.mean),
-        count=count,
-        total=total,
+        environment=None if fixed is None else (_on_device(fixed.params), _losses(fixed)),
         horizon=jnp.asarray(rounds, dtype),
+        **samples._asdict(),
     )
     in_cells = program.InCells(
         environment=isinstance(environment, Grid),
@@ -178,11 +190,16 @@ def prepare(
     )
     cells = _check_cells(policies, environment, count, rounds)
     check_exact(count, rounds)
+    told = (
+        limits(fixed)
+        if fixed
+        else _limits_of_draws(cast(EnvironmentDraw, one), described, root_key(key))
+    )
     functions = []
     made: dict[bytes, Problem] = {}
     for name, policy in policies.items():
         item = policy.item if isinstance(policy, Grid) else policy
-        problems = _problems(world, in_cells, cells, made)
+        problems = _problems(world, in_cells, cells, told, made)
         check_policy(name, _policy(policy, 0), next(problems))
         if item.check is not no_check:
             params = jax.tree.map(np.asarray, item.params)
@@ -205,6 +222,23 @@ def prepare(
         for policy in policies.values()
     )
     return static, program.Inputs(params, world, jnp.asarray(ends))
+
+
+def _limits_of_draws(draw: EnvironmentDraw, described: Environment, root: Array) -> Limits:
+    """What is known of environments that each run draws: among them, the first run's means."""
+    drawn = draw(purpose_key(run_key(root, 0), Purpose.INSTANCE))
+    return Limits(described.low, described.high, np.asarray(drawn.mean), drawn=True)
+
+
+def _on_device(params: Any) -> Any:
+    """A pytree's arrays, in the working precision."""
+    return jax.tree.map(jnp.asarray, params)
+
+
+def _losses(environment: Environment) -> Array:
+    """What pulling each arm loses against the best, [arms] or [cells, arms]; from float64."""
+    mean = np.asarray(environment.mean, np.float64)
+    return jnp.asarray(np.max(mean, axis=-1, keepdims=True) - mean, float)
 
 
 # Cells.
@@ -239,17 +273,26 @@ def _policy(policy: Policy | Grid, index: int) -> Policy:
 
 
 def _problems(
-    world: program.World, in_cells: program.InCells, cells: int, made: dict[bytes, Problem]
+    world: program.World,
+    in_cells: program.InCells,
+    cells: int,
+    limits: Limits,
+    made: dict[bytes, Problem],
 ) -> Iterator[Problem]:
-    """The problem of each cell; those that are made already are taken from there."""
+    """The problem of each cell, as parameters are checked with; those that are made already are
+    taken from there."""
     # A slice of an array on a device costs a hundred of one on the host, and to put one there
     # more than to check a policy's parameters.
     total = 0 * world.count if world.total is None else world.total
-    known = [np.asarray(x) for x in (world.count, total, world.horizon)]
-    in_cell = in_cells.offline, in_cells.offline, in_cells.horizon
+    mean = np.zeros(0) if limits.mean is None else limits.mean
+    known = [np.asarray(x) for x in (world.count, total, world.horizon, mean, *limits[:2])]
+    in_cell = [in_cells.offline, in_cells.offline, in_cells.horizon, *[in_cells.environment] * 3]
     for index in range(cells):
         own = [x[index] if there else x for x, there in zip(known, in_cell, strict=True)]
         key = b"".join(x.tobytes() for x in own)
         if key not in made:
-            made[key] = Problem(*map(jnp.asarray, own))
+            *arrays, mean, low, high = own
+            means = None if limits.mean is None else mean
+            of_cell = Limits(float(low), float(high), means, limits.drawn)
+            made[key] = Problem(*map(jnp.asarray, arrays), limits=of_cell)
         yield made[key]

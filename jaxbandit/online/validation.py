@@ -74,7 +74,7 @@ def check_policy(name: str, policy: Any, problem: Problem) -> None:
         raise InputError(f"policy {name!r} must be a Policy, was {type(policy).__name__}")
     check_params(name, policy, problem)
     check_functions(f"policy {name!r}", policy)
-    leaves, structure = jax.tree.flatten((policy.params, problem))
+    leaves, structure = jax.tree.flatten((policy.params, problem._replace(limits=None)))
     types = tuple(map(jax.typeof, leaves))
     kind = kind_of(policy[1:], structure, types)
     if _SOUND.get(kind):
@@ -103,7 +103,7 @@ def _check_round(functions: Policy, structure: Any, types: tuple[Any, ...]) -> N
     state = jax.eval_shape(functions.init, params, problem)
     key = jax.eval_shape(jax.random.key, 0)
     number = jax.ShapeDtypeStruct((), jnp.int32)
-    round: Any = Round(cast(Any, number), problem.horizon, key)
+    round: Any = Round(cast(Any, number), problem.horizon, key, problem.reference)
     arm = jax.eval_shape(functions.select, params, state, round)
     if arm.shape != () or not jnp.issubdtype(arm.dtype, jnp.integer):
         raise InputError(

@@ -51,6 +51,13 @@ def shortened(cell: Cell, work: float) -> Cell:
     return cell._replace(job=job, work=cell.work * share)
 
 
+def raised_rewards(job: tile_programs.Job) -> np.ndarray | None:
+    """What rewards at a cell's checkpoints are to be raised by, [checkpoints]; None for nothing."""
+    if not isinstance(job.params, program.Inputs):
+        return None
+    return program.reference_rewards(job.params)
+
+
 def root_key(study: Study) -> Any:
     """The key of all its cells, which so share their random numbers."""
     return jax.random.key(study.seed)

@@ -95,6 +95,7 @@ class _Gathered:
         self.count = np.zeros(self.shape, np.int64)
         self.bad: list[tuple[int, int]] = []
         self.joined: dict[Layout, list[tuple[_Place, Moments]]] = {}
+        self.raised: dict[int, np.ndarray | None] = {}
         self.gathered: Arrays = {}
 
     def add(
@@ -104,7 +105,10 @@ class _Gathered:
         first = tile * job.width
         used = min(job.width, job.runs - first)
         finite = joined.finite[:used]
-        place = self.rows[cell], tile - self.block.first
+        row = self.rows[cell]
+        place = row, tile - self.block.first
+        if row not in self.raised:
+            self.raised[row] = cells.raised_rewards(job)
         self.count[place] = np.count_nonzero(finite)
         self.bad += [(cell, first + int(run)) for run in np.flatnonzero(~finite)]
         self.joined.setdefault(layout, []).append((place, joined.moments))
@@ -112,6 +116,8 @@ class _Gathered:
             kept = layout.kept(joined.kept)
             for who, name in enumerate(self.study.names):
                 for key, value in kept[name].items():
+                    raised = self.raised[row] if key == "reward" else None
+                    value = value if raised is None else value + raised[-1]
                     self._write(f"final_{key}", value, place, who, len(self.study.names))
         return used
 
@@ -136,10 +142,19 @@ class _Gathered:
         seen, differences = layout.averaged(whole)
         for who, name in enumerate(names):
             for key, value in _quantities(seen[name]):
+                if key == "reward" and any(self.raised[row] is not None for row in rows):
+                    value = self._raise(value, rows)
                 self._put(key, value, (rows, columns), who, len(names))
         for which, pair in enumerate(couples):
             value = _difference(differences, pair)
             self._put("difference", value, (rows, columns), which, len(couples))
+
+    def _raise(self, reward: Moments, rows: np.ndarray) -> Moments:
+        """Rewards of tiles, [places, checkpoints], whole again, in float64."""
+        raised = [self.raised[row] for row in rows]
+        nothing = np.zeros(reward.mean.shape[-1])
+        amount = np.stack([nothing if one is None else one for one in raised])
+        return reward._replace(mean=reward.mean + amount)
 
     def _put(self, name: str, value: Moments, place: Any, who: int, of: int) -> None:
         self._write(f"{name}.mean", value.mean, place, who, of)

@@ -149,9 +149,9 @@ def test_known_values_are_checked_inside_jit():
 
 
 def test_runs_that_are_left_out_are_said_and_whose_they_are():
-    """Normal rewards leave [0, 1], and then a beta posterior."""
+    """Normal rewards that are said to lie in [0, 1] leave it, and then a beta posterior."""
     policies = {"beta": jb.thompson_bernoulli(), "normal": jb.thompson_gaussian()}
-    arms = jb.gaussian_arms([0.5, 0.6], 0.5)
+    arms = jb.gaussian_arms([0.5, 0.6], 0.5)._replace(low=0.0, high=1.0)
     said = r"of 64 runs are left out, for all that was simulated: they .* in 'beta'; look at"
     with pytest.warns(UserWarning, match=said) as caught:
         out = jb.simulate(KEY, policies, arms, horizon=15, runs=64)

@@ -58,7 +58,7 @@ def out():
 def drawn_totals(environment=ENVIRONMENT, runs=LOOPED):
     def one(run):
         key = purpose_key(run_key(KEY, run), Purpose.OFFLINE_REWARDS)
-        count = jnp.asarray(COUNT, environment.mean.dtype)
+        count = jnp.asarray(COUNT, float)
         return environments.offline_totals(environment, jax.random.key_data(key), count)
 
     return jax.jit(jax.vmap(one), compiler_options=QUICK)(jnp.arange(runs, dtype=jnp.uint32))

@@ -17,6 +17,7 @@ from jaxtyping import Float, Int, Key
 
 from jaxbandit import checks
 from jaxbandit.checks import InputError
+from jaxbandit.online.arms import Confidence
 
 
 class Problem(NamedTuple):
@@ -28,6 +29,30 @@ class Problem(NamedTuple):
     """Sum of their rewards."""
     horizon: Float[Array, ""]
     """Rounds to be played."""
+    reference: Any = 0.0
+    """[], a number near the rewards: sums of rewards less it keep their digits where rewards lie
+    far from zero. `Round` has it too."""
+    excess: Any = None
+    """[arms], total less count times reference, of all the digits there were; None for that of the
+    fields above."""
+    limits: Any = None
+    """What is known of the rewards, `Limits`, where parameters are checked; None elsewhere."""
+
+
+class Limits(NamedTuple):
+    """What is known of rewards before the first round, on the host."""
+
+    low: float
+    """No reward is smaller."""
+    high: float
+    """No reward is larger."""
+    mean: np.ndarray | None
+    """[arms], the means; those of one run where each run draws its own, None where nothing is
+    known."""
+    drawn: bool
+    """Whether each run draws its own means."""
+    samples: tuple[np.ndarray, np.ndarray] | None = None
+    """Count and total of the offline data, where only those have values."""
 
 
 class Round(NamedTuple):
@@ -39,6 +64,8 @@ class Round(NamedTuple):
     """Rounds in all."""
     key: Key[Array, ""]
     """For the policy's own randomness; costs nothing unless used."""
+    reference: Any = 0.0
+    """[], that of the `Problem`."""
 
 
 def no_info(params: Any, state: Any) -> dict[str, Array]:
@@ -72,10 +99,48 @@ class Policy(NamedTuple):
 
 def as_floating(problem: Problem) -> Problem:
     """The problem as floating arrays, whatever lists or whole numbers a caller has it in."""
-    arrays = [jnp.asarray(value) for value in problem]
+    arrays = [jnp.asarray(value) for value in problem[:4]]
     # Sums of rewards would be cut to whole numbers in an array of such.
     dtype = jnp.result_type(float, *arrays)
-    return Problem(*(array.astype(dtype) for array in arrays))
+    count, total, horizon, near = (array.astype(dtype) for array in arrays)
+    excess = total - count * near if problem.excess is None else problem.excess
+    return Problem(count, total, horizon, near, jnp.asarray(excess, dtype))
+
+
+def check_range(policy: str, bounds: Confidence, problem: Problem) -> None:
+    """Refuse means outside the confidence's range, within which the policy takes them to lie.
+
+    Below the floor all lower bounds are the floor, and say nothing of the arms.
+
+    Raises:
+        InputError: a mean of the environment outside the range or, where each run draws its own,
+            all means of a run; where nothing is known of the environment's, a mean of the offline
+            data further from the range than noise takes it.
+    """
+    if not checks.is_concrete(bounds):
+        return
+    floor, ceiling = float(np.asarray(bounds.floor)), float(np.asarray(bounds.ceiling))
+    known, slack, whose = problem.limits, 1e-6 * (ceiling - floor), "of the environment"
+    if known is not None and known.mean is not None:
+        mean = np.asarray(known.mean, float)
+        below, above = mean < floor - slack, mean > ceiling + slack
+        if known.drawn:
+            below, above = below & np.all(below), above & np.all(above)
+    elif known is not None and known.samples is not None:
+        count, total = known.samples
+        mean, whose = total / np.maximum(count, 1), "of the offline data"
+        noise = 3 * np.sqrt(np.asarray(bounds.scale) / 2 / np.maximum(count, 1)) + slack
+        below, above = mean + noise < floor, mean - noise > ceiling
+        below, above = below & (count > 0), above & (count > 0)
+    else:
+        return
+    outside = np.flatnonzero(below | above)
+    if len(outside):
+        raise InputError(
+            f"{policy} takes means to lie in [floor, ceiling] = [{floor:g}, {ceiling:g}], but that "
+            f"of arm {outside[0]} {whose} is {mean[outside[0]]:.6g}; give the range of the means: "
+            f"{policy}(confidence=jaxbandit.confidence(floor=..., ceiling=...))"
+        )
 
 
 def per_arm(name: str, value: ArrayLike, problem: Problem) -> Float[Array, " arms"]:

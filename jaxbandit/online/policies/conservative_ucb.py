@@ -25,7 +25,14 @@ from jaxbandit.online import arms, optimism
 from jaxbandit.online.arms import Confidence, lower_bounds, squared_width
 from jaxbandit.online.indexing import put, take
 from jaxbandit.online.optimism import Upper
-from jaxbandit.online.policies.base import Policy, Problem, Round, as_floating, need_data
+from jaxbandit.online.policies.base import (
+    Policy,
+    Problem,
+    Round,
+    as_floating,
+    check_range,
+    need_data,
+)
 
 
 class ConservativeParams(NamedTuple):
@@ -49,6 +56,7 @@ class ConservativeState(NamedTuple):
 
     count: Array
     total: Array
+    """[arms], sum of rewards less the reference, as lower bounds are, too."""
     low: Array
     plays: Array
     """[arms], rounds as the UCB arm."""
@@ -97,23 +105,24 @@ def conservative_ucb(alpha: ArrayLike = 0.1, confidence: Confidence | None = Non
 
 def _check(params: ConservativeParams, problem: Problem) -> None:
     need_data("conservative UCB's baseline", problem)
+    check_range("conservative_ucb", params.confidence, problem)
 
 
 def _init(params: ConservativeParams, problem: Problem) -> ConservativeState:
     problem = as_floating(problem)
     bounds, count = params.confidence, problem.count
     width = squared_width(bounds, len(count), 1, problem.horizon)
-    low = lower_bounds(bounds, count, problem.total, width)
-    upper, arm = optimism.start(bounds, problem.horizon, (count, problem.total))
+    low = lower_bounds(bounds, count, problem.excess, width, problem.reference)
+    upper, arm = optimism.start(bounds, problem.horizon, (count, problem.excess))
     samples = jnp.sum(count)
-    value, radius = jnp.sum(problem.total) / samples, jnp.sqrt(width / samples)
-    high = jnp.clip(value + radius, bounds.floor, bounds.ceiling)
-    baseline = Baseline(jnp.cumsum(count), high - bounds.floor)
+    value, radius = jnp.sum(problem.excess) / samples, jnp.sqrt(width / samples)
+    floor, ceiling = bounds.floor - problem.reference, bounds.ceiling - problem.reference
+    baseline = Baseline(jnp.cumsum(count), jnp.clip(value + radius, floor, ceiling) - floor)
     zero = jnp.zeros_like(radius)
-    budget = _budget(params, baseline, zero, zero, take(low, arm), zero + 1)
+    budget = _budget(params, baseline, zero, zero, take(low, arm) - floor, zero + 1)
     plays = jnp.zeros_like(low)
     return ConservativeState(
-        count, problem.total, low, plays, upper, baseline, zero, zero, arm, budget
+        count, problem.excess, low, plays, upper, baseline, zero, zero, arm, budget
     )
 
 
@@ -131,7 +140,8 @@ def _update(
     optimist = (state.budget >= 0).astype(state.low.dtype)
 
     # The pulled arm's bounds in the next round.
-    count, total = take(state.count, arm) + 1, take(state.total, arm) + reward
+    count = take(state.count, arm) + 1
+    total = take(state.total, arm) + (reward - round.reference)
     width = squared_width(bounds, len(state.count), number, round.horizon)
     before = take(state.low, arm)
     low = jnp.maximum(before, total / count - jnp.sqrt(width / count))
@@ -142,9 +152,11 @@ def _update(
 
     # sum U (LCB - floor): earlier plays of the arm gain by its rise, this play enters.
     plays = take(state.plays, arm)
-    earned = state.earned + plays * (low - before) + optimist * (low - bounds.floor)
+    floor = bounds.floor - round.reference
+    earned = state.earned + plays * (low - before) + optimist * (low - floor)
     baseline_rounds = state.baseline_rounds + (1 - optimist)
-    budget = _budget(params, state.baseline, earned, baseline_rounds, take(lows, following), number)
+    above = take(lows, following) - floor
+    budget = _budget(params, state.baseline, earned, baseline_rounds, above, number)
     return ConservativeState(
         put(state.count, arm, count),
         put(state.total, arm, total),
@@ -164,11 +176,13 @@ def _budget(
     baseline: Baseline,
     earned: Array,
     baseline_rounds: Array,
-    low: Array,
+    above: Array,
     number: Array,
 ) -> Array:
+    """The condition's left side less its right one; `above` is the UCB arm's lower bound, above the
+    floor."""
     rounds = baseline_rounds - (1 - params.alpha) * number
-    return earned + (low - params.confidence.floor) + rounds * baseline.value
+    return earned + above + rounds * baseline.value
 
 
 def _info(params: ConservativeParams, state: ConservativeState) -> dict[str, Array]:

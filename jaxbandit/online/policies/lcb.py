@@ -8,7 +8,14 @@ from jax import Array
 
 from jaxbandit.online import arms
 from jaxbandit.online.arms import Confidence, lower_bounds, squared_width
-from jaxbandit.online.policies.base import Policy, Problem, Round, as_floating
+from jaxbandit.online.policies.base import (
+    Policy,
+    Problem,
+    Round,
+    as_floating,
+    check_range,
+    no_info,
+)
 from jaxbandit.online.reductions import first_argmax
 
 
@@ -31,13 +38,17 @@ def lcb(confidence: Confidence | None = None) -> Policy:
     Source:
         Sentenac et al. 2025, section 3.
     """
-    return Policy(arms.or_usual(confidence), _init, _select, _update)
+    return Policy(arms.or_usual(confidence), _init, _select, _update, no_info, _check)
+
+
+def _check(bounds: Confidence, problem: Problem) -> None:
+    check_range("lcb", bounds, problem)
 
 
 def _init(bounds: Confidence, problem: Problem) -> LCBState:
     problem = as_floating(problem)
     width = squared_width(bounds, len(problem.count), 1, problem.horizon)
-    low = lower_bounds(bounds, problem.count, problem.total, width)
+    low = lower_bounds(bounds, problem.count, problem.excess, width, problem.reference)
     return LCBState(first_argmax(low))
 
 

@@ -41,10 +41,10 @@ class MinUCBState(NamedTuple):
     count: Array
     """[arms], online."""
     total: Array
-    """[arms], online."""
+    """[arms], sum of online rewards less the reference."""
     offline_count: Array
     raised_total: Array
-    """[arms], offline, each reward raised by the bias bound."""
+    """[arms], of offline rewards, each raised by the bias bound."""
     upper: Upper
     arm: Array
 
@@ -82,7 +82,7 @@ def _init(params: MinUCBParams, problem: Problem) -> MinUCBState:
     problem = as_floating(problem)
     bias = per_arm("bias_bound", params.bias_bound, problem)
     # An infinite bound on no samples is no amount at all.
-    raised = problem.total + jnp.where(problem.count > 0, problem.count * bias, 0)
+    raised = problem.excess + jnp.where(problem.count > 0, problem.count * bias, 0)
     none = jnp.zeros_like(problem.count)
     upper, arm = optimism.start(
         params.confidence, problem.horizon, (none, none), (problem.count, raised)
@@ -97,7 +97,8 @@ def _select(params: MinUCBParams, state: MinUCBState, round: Round) -> Array:
 def _update(
     params: MinUCBParams, state: MinUCBState, round: Round, arm: Array, reward: Array
 ) -> MinUCBState:
-    count, total = take(state.count, arm) + 1, take(state.total, arm) + reward
+    count = take(state.count, arm) + 1
+    total = take(state.total, arm) + (reward - round.reference)
     pooled = take(state.offline_count, arm) + count, take(state.raised_total, arm) + total
     upper, following = optimism.pulled(
         params.confidence, state.upper, round, len(state.count), arm, (count, total), pooled

@@ -33,7 +33,14 @@ from jaxbandit.online.arms import (
     squared_width,
 )
 from jaxbandit.online.indexing import put, take
-from jaxbandit.online.policies.base import Policy, Problem, Round, as_floating, need_data
+from jaxbandit.online.policies.base import (
+    Policy,
+    Problem,
+    Round,
+    as_floating,
+    check_range,
+    need_data,
+)
 from jaxbandit.online.reductions import first_argmax
 
 Budget = Literal["separate", "unified", "unified-moving"]
@@ -88,6 +95,7 @@ class OtOState(NamedTuple):
 
     count: Array
     total: Array
+    """[arms], sum of rewards less the reference, as bounds and gamma are, too."""
     low: Array
     plays: Array
     """[arms], rounds counted in the budget's sum."""
@@ -137,13 +145,14 @@ def oto(
 
 def _check(params: OtOParams, problem: Problem) -> None:
     need_data("OtO's budget", problem)
+    check_range("oto", params.confidence, problem)
 
 
 def _init(budget: Budget, params: OtOParams, problem: Problem) -> OtOState:
     problem = as_floating(problem)
     bounds = params.confidence
     width = squared_width(bounds, len(problem.count), 1, problem.horizon)
-    low = lower_bounds(bounds, problem.count, problem.total, width)
+    low = lower_bounds(bounds, problem.count, problem.excess, width, problem.reference)
     first = first_argmax(low)
     best = Best(first, take(low, first))
     allowance = params.alpha * budget_per_round(bounds, problem.count, problem.horizon)
@@ -158,10 +167,10 @@ def _init(budget: Budget, params: OtOParams, problem: Problem) -> OtOState:
         horizon=zero + (problem.horizon if known else 2),
         reference=best,
     )
-    upper, arm = optimism.start(bounds, problem.horizon, (problem.count, problem.total))
+    upper, arm = optimism.start(bounds, problem.horizon, (problem.count, problem.excess))
     decision = _decide(budget, account, account.spent, best, arm, take(low, arm), zero + 1)
     plays = jnp.zeros_like(low)
-    return OtOState(problem.count, problem.total, low, plays, upper, best, account, decision)
+    return OtOState(problem.count, problem.excess, low, plays, upper, best, account, decision)
 
 
 def _select(params: OtOParams, state: OtOState, round: Round) -> Array:
@@ -177,7 +186,8 @@ def _update(
     counted = optimist if budget == "separate" else 1
 
     # The pulled arm's bounds in the next round.
-    count, total = take(state.count, arm) + 1, take(state.total, arm) + reward
+    count = take(state.count, arm) + 1
+    total = take(state.total, arm) + (reward - round.reference)
     width = squared_width(bounds, len(state.count), round.number + 1, round.horizon)
     low = jnp.maximum(last.low, total / count - jnp.sqrt(width / count))
     better = (low > state.best.low) | ((low == state.best.low) & (arm < state.best.arm))

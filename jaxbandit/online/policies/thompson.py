@@ -55,7 +55,7 @@ class GaussianSamples(NamedTuple):
     count: Array
     """[arms]."""
     total: Array
-    """[arms]."""
+    """[arms], sum of rewards less the reference."""
 
 
 def thompson_bernoulli(successes: ArrayLike = 1.0, failures: ArrayLike = 1.0) -> Policy:
@@ -68,8 +68,8 @@ def thompson_bernoulli(successes: ArrayLike = 1.0, failures: ArrayLike = 1.0) ->
         failures: [] or [arms], its second parameter.
 
     Raises:
-        InputError: successes or failures not positive or of another number of arms; offline totals
-            below 0 or above the counts.
+        InputError: successes or failures not positive or of another number of arms; rewards that
+            are not known to lie in [0, 1]; offline totals below 0 or above the counts.
 
     Source:
         Thompson 1933; Chapelle and Li 2011, "An empirical evaluation of Thompson sampling".
@@ -96,7 +96,7 @@ def thompson_gaussian(
 
     Raises:
         InputError: a standard deviation that is not positive, a mean that is not finite, or another
-            number of arms.
+            number of arms; a prior that rules out all means of the environment.
 
     Source:
         Agrawal and Goyal 2013, "Further optimal regret bounds for Thompson sampling".
@@ -105,10 +105,18 @@ def thompson_gaussian(
     checks.check_finite("prior_mean", prior_mean)
     checks.check_positive("prior_std", prior_std)
     params = GaussianParams(*(jnp.asarray(x, float) for x in (noise_std, prior_mean, prior_std)))
-    return Policy(params, _gaussian_init, _gaussian_select, _gaussian_update)
+    return Policy(params, _gaussian_init, _gaussian_select, _gaussian_update, no_info, _check_prior)
 
 
 def _check_successes(params: BernoulliParams, problem: Problem) -> None:
+    known = problem.limits
+    bounded = known is None or (known.low >= 0 and known.high <= 1)
+    if known is not None and known.mean is not None and not bounded:
+        raise InputError(
+            "thompson_bernoulli is for rewards in [0, 1], but the environment has its low and high "
+            f"at {known.low:g} and {known.high:g}; give an environment of your own low=0, high=1 "
+            "if they hold, or use thompson_gaussian"
+        )
     if not checks.is_concrete(problem.count, problem.total):
         return
     # On the host: inside `jax.jit` what is computed from known values is not known.
@@ -118,6 +126,23 @@ def _check_successes(params: BernoulliParams, problem: Problem) -> None:
             "thompson_bernoulli is for rewards in [0, 1], but offline.total is not between 0 "
             "and offline.count; rescale the rewards, or use thompson_gaussian"
         )
+
+
+def _check_prior(params: GaussianParams, problem: Problem) -> None:
+    known = problem.limits
+    if known is None or known.mean is None or not checks.is_concrete(*params):
+        return
+    center, std = (np.asarray(x, float) for x in (params.prior_mean, params.prior_std))
+    if not np.any(np.abs(known.mean - center) <= _IMPOSSIBLE * std):
+        raise InputError(
+            f"prior_mean and prior_std must allow for the means of the environment, all of which "
+            f"lie over {_IMPOSSIBLE} prior_std from prior_mean, the first at {known.mean[0]:g}; "
+            "give the prior's mean and width in the units of the rewards"
+        )
+
+
+_IMPOSSIBLE = 20
+"""Standard deviations of the prior at which a mean contradicts it."""
 
 
 def _bernoulli_init(params: BernoulliParams, problem: Problem) -> BernoulliSamples:
@@ -159,7 +184,9 @@ def _gaussian_init(params: GaussianParams, problem: Problem) -> GaussianSamples:
     mean = per_arm("prior_mean", params.prior_mean, problem)
     std = per_arm("prior_std", params.prior_std, problem)
     count = (params.noise_std / std) ** 2
-    return GaussianSamples(problem.count + count, problem.total + count * mean)
+    return GaussianSamples(
+        problem.count + count, problem.excess + count * (mean - problem.reference)
+    )
 
 
 def _gaussian_select(params: GaussianParams, state: GaussianSamples, round: Round) -> Array:
@@ -178,5 +205,6 @@ def _draw_gaussian(
 def _gaussian_update(
     params: GaussianParams, state: GaussianSamples, round: Round, arm: Array, reward: Array
 ) -> GaussianSamples:
-    count, total = take(state.count, arm) + 1, take(state.total, arm) + reward
+    count = take(state.count, arm) + 1
+    total = take(state.total, arm) + (reward - round.reference)
     return GaussianSamples(put(state.count, arm, count), put(state.total, arm, total))

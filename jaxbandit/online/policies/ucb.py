@@ -17,6 +17,7 @@ class UCBState(NamedTuple):
 
     count: Array
     total: Array
+    """[arms], sum of rewards less the reference."""
     upper: Any
     arm: Array
 
@@ -36,8 +37,8 @@ def ucb(confidence: Confidence | None = None) -> Policy:
 
 def _init(bounds: Confidence, problem: Problem) -> UCBState:
     problem = as_floating(problem)
-    upper, arm = optimism.start(bounds, problem.horizon, (problem.count, problem.total))
-    return UCBState(problem.count, problem.total, upper, arm)
+    upper, arm = optimism.start(bounds, problem.horizon, (problem.count, problem.excess))
+    return UCBState(problem.count, problem.excess, upper, arm)
 
 
 def _select(bounds: Confidence, state: UCBState, round: Round) -> Array:
@@ -47,7 +48,8 @@ def _select(bounds: Confidence, state: UCBState, round: Round) -> Array:
 def _update(
     bounds: Confidence, state: UCBState, round: Round, arm: Array, reward: Array
 ) -> UCBState:
-    count, total = take(state.count, arm) + 1, take(state.total, arm) + reward
+    count = take(state.count, arm) + 1
+    total = take(state.total, arm) + (reward - round.reference)
     upper, following = optimism.pulled(
         bounds, state.upper, round, len(state.count), arm, (count, total)
     )
