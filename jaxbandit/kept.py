@@ -62,6 +62,7 @@ class Kept(Generic[Value]):
         kind, objects = kind._replace(objects=()), kind.objects
         with self._lock:
             self._values[kind.name] = value, [weakref.ref(one, drop) for one in objects]
+            self._values.move_to_end(kind.name)
             while len(self._values) > self._most:
                 self._values.popitem(last=False)
 

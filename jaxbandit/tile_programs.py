@@ -17,6 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
 
+from jaxbandit import settings
 from jaxbandit.kept import Compiled, Kind, kind_of
 from jaxbandit.summaries import Joined, Layout, TileOutput, join
 
@@ -150,7 +151,7 @@ def prepare(job: Job, root: Array, params: Any, device: Any) -> Prepared:
     tiles, layouts = Compiled(_tiles, compiler_options=options), list[Layout]()
     # Threads trace no faster together; one after another, the first can go on to be compiled. What
     # is traced for a device is known for that device. A program may itself simulate.
-    with _TRACING, jax.default_device(device):
+    with _TRACING, settings.usual(), jax.default_device(device):
         text = tiles.lower(*_arguments(job, layouts, range(1), root, params, device)).as_text()
     return Prepared(tiles, layouts[0], lends_threads(text))
 

@@ -56,6 +56,7 @@ class TilesResult(NamedTuple):
     """Indices of runs left out of `averaged` because a number in them was not finite."""
 
 
+@settings.usual()
 def run_tiles(
     program: Program,
     static: Hashable,
@@ -116,6 +117,7 @@ def run_tiles(
     return TilesResult(averaged=found.averaged(merged), kept=of_runs, non_finite=bad)
 
 
+@settings.usual()
 def check_values(*arguments: Any) -> None:
     """Refuse a simulation within a transformation of JAX.
 
@@ -144,10 +146,10 @@ def _report_left_out(bad: np.ndarray, runs: int, kept: Any) -> None:
     )
     if len(bad) == runs:
         raise InputError(f"all {runs} runs {said}")
-    # To whoever called the function that called `run_tiles`.
+    # To whoever called the function that called `run_tiles`, which is wrapped.
     warnings.warn(
         f"{len(bad)} of {runs} runs are left out, for all that was simulated: they {said}",
-        stacklevel=4,
+        stacklevel=5,
     )
 
 
@@ -174,6 +176,7 @@ def play_tiles(
     Raises:
         InputError: `key` is not a PRNG key, or `threads` not a positive integer.
     """
+    settings.check_process()
     root = keys.root_key(key)
     devices = jax.local_devices() if devices is None else devices
     platform = devices[0].platform

@@ -12,14 +12,14 @@ from jax import Array, lax
 from jax.typing import ArrayLike
 from jaxtyping import Float, Int, UInt32
 
-from jaxbandit import checks, draws
+from jaxbandit import checks, draws, settings
 from jaxbandit.checks import InputError, check_count, is_concrete
 from jaxbandit.kept import Compiled, Kept, kind_of
 from jaxbandit.keys import Purpose, purpose_key, root_key
 from jaxbandit.mapped import fence
 from jaxbandit.online.arms import OfflineArms
 from jaxbandit.online.environments import Environment
-from jaxbandit.online.policies.base import Limits, Policy, Problem, Round
+from jaxbandit.online.policies.base import Limits, Policy, Problem, Round, check_functions
 from jaxbandit.online.reference import namespace, reference
 
 
@@ -36,6 +36,7 @@ class Trajectory(NamedTuple):
     """The policy's last state."""
 
 
+@settings.usual(debugging=True)
 def rollout(
     key: Array,
     policy: Policy,
@@ -66,6 +67,8 @@ def rollout(
     elsewhere = "; grids, and functions that draw environments, are for jaxbandit.simulate"
     checks.check_kind("policy", policy, Policy, "one Policy", elsewhere)
     checks.check_kind("environment", environment, Environment, "one Environment", elsewhere)
+    check_functions("policy", policy)
+    checks.check_hashable("environment: reward", environment.reward)
     horizon = check_count("horizon", horizon)
     key = root_key(key)
     samples = offline_arrays(offline, environment)
@@ -74,8 +77,8 @@ def rollout(
     problem = Problem(count, samples.total, jnp.asarray(horizon, count.dtype))
     problem = problem._replace(reference=samples.reference, excess=samples.excess)
     policy.check(policy.params, problem._replace(limits=limits(environment, offline)))
-    params = jax.tree.map(jnp.asarray, (policy.params, environment.params))
-    leaves, structure = jax.tree.flatten((key, *params, problem))
+    arms = jax.tree.map(jnp.asarray, environment.params)
+    leaves, structure = jax.tree.flatten((key, policy.params, arms, problem))
     made_of = _MadeOf(policy._replace(params=None), environment.reward, structure, horizon)
     if not is_concrete(leaves):
         return _play(made_of, *leaves)

@@ -10,10 +10,10 @@ import numpy as np
 from jax import Array
 from jax.typing import ArrayLike
 
-from jaxbandit.checks import InputError, check_count, check_hashable
+from jaxbandit.checks import InputError, check_count
 from jaxbandit.kept import Kept, kind_of
 from jaxbandit.online.environments import Environment
-from jaxbandit.online.policies.base import Policy, Problem, Round
+from jaxbandit.online.policies.base import Policy, Problem, Round, check_functions
 
 
 def check_horizon(horizon: Any) -> np.ndarray:
@@ -88,12 +88,6 @@ def check_policy(name: str, policy: Any, problem: Problem) -> None:
 
 _SOUND: Kept[bool] = Kept(256)
 """Kinds of rounds that were looked at: to trace one takes longer than many a small simulation."""
-
-
-def check_functions(name: str, policy: Policy) -> None:
-    """A policy's functions, for which programs are compiled."""
-    for field in policy._fields[1:]:
-        check_hashable(f"{name}: {field}", getattr(policy, field))
 
 
 def _check_round(functions: Policy, structure: Any, types: tuple[Any, ...]) -> None:
