@@ -1,4 +1,4 @@
-"""A long-lived process: what it keeps, forks, settings of JAX, and calls within its transformations.
+"""A long-lived process: what it keeps, forks, settings of JAX, calls within transformations.
 
 Each fails when: functions are static arguments of `jax.jit` again (weak references live),
 `Kept.put` evicts nothing (the bound), `check_process`, `settings.usual` or `check_values` is empty.
@@ -188,7 +188,9 @@ TRANSFORMED = {
 
 @pytest.mark.parametrize("name", TRANSFORMED)
 def test_a_simulation_within_a_transformation_is_refused(name):
-    with pytest.raises(InputError, match="^a simulation must have values, was traced; call it out"):
+    with pytest.raises(
+        InputError, match=r"^a simulation must have values, was traced; call it out"
+    ):
         TRANSFORMED[name]()
 
 
@@ -238,7 +240,7 @@ class Unhashable:
 
 @pytest.mark.parametrize("play", [simulate, rollout])
 def test_a_function_that_cannot_be_hashed_is_refused(play):
-    with pytest.raises(InputError, match="select must be hashable.* was Unhashable; give"):
+    with pytest.raises(InputError, match=r"select must be hashable.* was Unhashable; give"):
         play(policy=jb.ucb()._replace(select=Unhashable()))
 
 
