@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import weakref
 from collections import OrderedDict
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Generator, Hashable
 from contextlib import contextmanager
 from threading import RLock, local
 from types import MethodType
@@ -127,7 +127,7 @@ class Compiled:
             return self._jitted.lower(*operands)
 
     @contextmanager
-    def _lending(self, made_of: Any) -> Iterator[None]:
+    def _lending(self, made_of: Any) -> Generator[None]:
         before = getattr(self._lent, "made_of", None)
         self._lent.made_of = made_of
         try:

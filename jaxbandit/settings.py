@@ -20,7 +20,7 @@ _is_broken_fork = False
 
 
 @contextmanager
-def usual(*, debugging: bool = False) -> Iterator[None]:
+def usual(*, debugging: bool = False) -> Generator[None]:
     """Compute as ever, whatever the user has set; a context, or a decorator of a function.
 
     Args:
