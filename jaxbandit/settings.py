@@ -7,7 +7,7 @@ promoted, a bound that is infinite, a run that is not a number and is reported a
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import ExitStack, contextmanager
 
 import jax
