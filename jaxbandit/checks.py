@@ -76,6 +76,18 @@ def check_function(name: str, value: Any, arguments: str) -> None:
         raise InputError(f"{name} must be a function of {arguments}, was {_shown(repr(value))}")
 
 
+def check_hashable(name: str, value: Any) -> None:
+    """A function that a program can be compiled for."""
+    try:
+        hash(value)
+    except TypeError:
+        raise InputError(
+            f"{name} must be hashable, since programs are compiled for functions, was "
+            f"{type(value).__name__}; give a function, or a class with __hash__ such as a "
+            "dataclass(frozen=True)"
+        ) from None
+
+
 def check_named(name: str, value: Any, what: str) -> None:
     """A mapping that has something in it."""
     if not isinstance(value, Mapping):

@@ -18,6 +18,7 @@ import numpy as np
 from jax import Array
 from jax.typing import ArrayLike
 
+from jaxbandit import settings
 from jaxbandit.checks import InputError
 from jaxbandit.draws import threefry
 
@@ -40,6 +41,7 @@ class Purpose(IntEnum):
     ROUND_FEATURES = 10
 
 
+@settings.usual()
 def root_key(key: Any) -> Array:
     """A typed threefry key from a typed or raw one.
 

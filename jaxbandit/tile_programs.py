@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Hashable
-from functools import cache, partial
+from functools import cache
 from threading import RLock
 from typing import Any, NamedTuple
 
@@ -17,6 +17,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
 
+from jaxbandit import settings
+from jaxbandit.kept import Compiled, Kind, kind_of
 from jaxbandit.summaries import Joined, Layout, TileOutput, join
 
 Program = Callable[[Any, Array, Array, Any], TileOutput]
@@ -45,21 +47,11 @@ class Job(NamedTuple):
         return -(-self.runs // self.width)
 
 
-def compile_kind(job: Job) -> Hashable:
-    """What a tile is compiled for."""
+def compile_kind(job: Job, *settings: Hashable) -> Kind:
+    """What a tile is compiled for, under settings that are compiled for too."""
     leaves, structure = jax.tree.flatten(job.params)
     shapes = tuple((np.shape(leaf), jnp.result_type(leaf)) for leaf in leaves)
-    return job._replace(params=(structure, shapes), runs=0)
-
-
-@cache
-def compiled(platform: str, written_out: bool) -> Any:
-    """`_tiles`, compiled as suits the platform and the program."""
-    return jax.jit(
-        _tiles,
-        static_argnums=(0, 1, 2, 3),
-        compiler_options=compiler_options(platform, written_out),
-    )
+    return kind_of(*settings, job._replace(params=shapes, runs=0), structure)
 
 
 def compiler_options(platform: str, written_out: bool = False) -> dict[str, Any]:
@@ -90,22 +82,30 @@ def _is_known(option: str, value: Any) -> bool:
     return True
 
 
+class _Traced(NamedTuple):
+    """What a program is made of; filled in while it is traced."""
+
+    job: Job
+    batch: int
+    layouts: list[Layout]
+
+
 def _tiles(
-    program: Program,
-    static: Hashable,
-    width: int,
-    batch: int,
-    root: Array,
-    start: Array,
-    count: Array,
-    runs: Array,
-    params: Any,
+    traced: _Traced, root: Array, start: Array, count: Array, runs: Array, leaves: list[Array]
 ) -> Joined:
     """Tiles start, ..., start + count - 1; leaves [batch, ...], of which `count` are filled."""
+    job, batch = traced.job, traced.batch
+    params = jax.tree.unflatten(jax.tree.structure(job.params), leaves)
+
+    def program(*arguments: Any) -> TileOutput:
+        out = job.program(*arguments)
+        traced.layouts.append(Layout(out))
+        return out
 
     @jax.jit  # Traced once, for its shapes and in the loop.
     def one(index: Array) -> Joined:
-        return tile(program, static, width, root, index * jnp.uint32(width), runs, params)
+        first = index * jnp.uint32(job.width)
+        return tile(program, job.static, job.width, root, first, runs, params)
 
     if batch == 1:
         return jax.tree.map(lambda leaf: leaf[None], one(start))
@@ -129,26 +129,14 @@ def tile(
 ) -> Joined:
     """The tile that begins with run `first`, of which runs from `runs` on are padding."""
     run = first + jnp.arange(width, dtype=jnp.uint32)
-    return join(_traced(program, static, root, run, params), run < runs)
-
-
-@partial(jax.jit, static_argnums=(0, 1))
-def _traced(program: Program, static: Hashable, root: Array, run: Array, params: Any) -> TileOutput:
-    """The program, traced once to be compiled and for its shapes."""
-    return program(static, root, run, params)
-
-
-def call(job: Job, span: range, root: Array, params: Any, device: Any) -> Joined:
-    """Consecutive tiles of a job on a device, where `root` and `params` are; leaves of `_tiles`."""
-    with jax.default_device(device):
-        return compiled(device.platform, job.written_out)(
-            *_arguments(job, span, root, params, device)
-        )
+    return join(program(static, root, run, params), run < runs)
 
 
 class Prepared(NamedTuple):
-    """What is known of a program that has been traced."""
+    """A program that has been traced."""
 
+    tiles: Compiled
+    """`_tiles`, compiled as suits the platform and the program."""
     layout: Layout
     """How to part what it gives."""
     lends_threads: bool
@@ -159,14 +147,21 @@ class Prepared(NamedTuple):
 
 def prepare(job: Job, root: Array, params: Any, device: Any) -> Prepared:
     """A job's tiles traced; leaves the compiler's part alone to the first call."""
-    run = jax.ShapeDtypeStruct((job.width,), jnp.uint32)
+    options = compiler_options(device.platform, job.written_out)
+    tiles, layouts = Compiled(_tiles, compiler_options=options), list[Layout]()
     # Threads trace no faster together; one after another, the first can go on to be compiled. What
     # is traced for a device is known for that device. A program may itself simulate.
-    with _TRACING, jax.default_device(device):
-        arguments = _arguments(job, range(1), root, params, device)
-        text = compiled(device.platform, job.written_out).lower(*arguments).as_text()
-        layout = Layout(_traced.eval_shape(job.program, job.static, root, run, params))
-    return Prepared(layout, lends_threads(text))
+    with _TRACING, settings.usual(), jax.default_device(device):
+        text = tiles.lower(*_arguments(job, layouts, range(1), root, params, device)).as_text()
+    return Prepared(tiles, layouts[0], lends_threads(text))
+
+
+def call(
+    prepared: Prepared, job: Job, span: range, root: Array, params: Any, device: Any
+) -> Joined:
+    """Consecutive tiles of a job on a device, where `root` and `params` are; leaves of `_tiles`."""
+    with jax.default_device(device):
+        return prepared.tiles(*_arguments(job, [], span, root, params, device))
 
 
 def lends_threads(text: str) -> bool:
@@ -178,10 +173,12 @@ def lends_threads(text: str) -> bool:
 _TRACING = RLock()
 
 
-def _arguments(job: Job, span: range, root: Array, params: Any, device: Any) -> tuple[Any, ...]:
+def _arguments(
+    job: Job, layouts: list[Layout], span: range, root: Array, params: Any, device: Any
+) -> tuple[Any, ...]:
     numbers = span.start, len(span), job.runs
-    batch = most_tiles(device.platform)
-    return job.program, job.static, job.width, batch, root, *map(np.uint32, numbers), params
+    traced = _Traced(job, most_tiles(device.platform), layouts)
+    return traced, root, *map(np.uint32, numbers), jax.tree.leaves(params)
 
 
 def most_tiles(platform: str) -> int:

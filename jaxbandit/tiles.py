@@ -26,8 +26,9 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from jaxbandit import keys, moments, tile_programs
+from jaxbandit import keys, moments, settings, tile_programs
 from jaxbandit.checks import InputError, check_count, check_function, is_concrete
+from jaxbandit.kept import Kept, Kind, kind_of
 from jaxbandit.summaries import Joined, Layout
 from jaxbandit.tile_programs import (
     MOST_TILES,
@@ -37,6 +38,8 @@ from jaxbandit.tile_programs import (
     compile_kind,
     most_tiles,
 )
+
+TRACED = "a simulation must have values, was traced; call it outside jax.jit"
 
 Progress = Callable[[int, int], None]
 """Called with (runs done, runs asked) each time a tile is merged."""
@@ -53,6 +56,7 @@ class TilesResult(NamedTuple):
     """Indices of runs left out of `averaged` because a number in them was not finite."""
 
 
+@settings.usual()
 def run_tiles(
     program: Program,
     static: Hashable,
@@ -90,8 +94,7 @@ def run_tiles(
     runs = check_count("runs", runs)
     if progress is not None:
         check_function("progress", progress, "(done, runs)")
-    if not is_concrete(key, params):
-        raise InputError("a simulation must have values, was traced; call it outside jax.jit")
+    check_values(key, params)
     job = Job(program, static, params, runs, width, written_out)
     work = ((job, index) for index in range(job.tiles))
     merged = moments.Moments(np.float64(0), np.float64(0), np.float64(0))
@@ -114,6 +117,19 @@ def run_tiles(
     return TilesResult(averaged=found.averaged(merged), kept=of_runs, non_finite=bad)
 
 
+@settings.usual()
+def check_values(*arguments: Any) -> None:
+    """Refuse a simulation within a transformation of JAX.
+
+    Raises:
+        InputError: one of the arrays is traced, or a new one would be.
+    """
+    # Within `jax.jit` all arrays are traced; within `jax.vmap` or `jax.grad`, those that depend on
+    # what is mapped or differentiated.
+    if not is_concrete(arguments, jnp.zeros(())):
+        raise InputError(TRACED)
+
+
 def _report_left_out(bad: np.ndarray, runs: int, kept: Any) -> None:
     """Warn of runs that are left out, and refuse to go on without any."""
     if len(bad) == 0:
@@ -130,10 +146,10 @@ def _report_left_out(bad: np.ndarray, runs: int, kept: Any) -> None:
     )
     if len(bad) == runs:
         raise InputError(f"all {runs} runs {said}")
-    # To whoever called the function that called `run_tiles`.
+    # To whoever called the function that called `run_tiles`, which is wrapped.
     warnings.warn(
         f"{len(bad)} of {runs} runs are left out, for all that was simulated: they {said}",
-        stacklevel=4,
+        stacklevel=5,
     )
 
 
@@ -160,6 +176,7 @@ def play_tiles(
     Raises:
         InputError: `key` is not a PRNG key, or `threads` not a positive integer.
     """
+    settings.check_process()
     root = keys.root_key(key)
     devices = jax.local_devices() if devices is None else devices
     platform = devices[0].platform
@@ -175,9 +192,11 @@ def play_tiles(
     def play(job: Job, span: range, params: Any, place: int, prepared: Prepared) -> list[Joined]:
         one_of_few = _LENDERS if prepared.lends_threads else nullcontext()
         # Settings in a context hold for their thread alone.
-        with jax.enable_x64(x64), one_of_few:
+        with jax.enable_x64(x64), settings.usual(), one_of_few:
             started = time.perf_counter()
-            joined = tile_programs.call(job, span, roots[place], params, devices[place])
+            joined = tile_programs.call(prepared, job, span, roots[place], params, devices[place])
+            if not is_concrete(joined):
+                raise InputError(TRACED)
             leaves, structure = jax.tree.flatten(joined)
             # Copies, for no tile to hold on to what is empty.
             each = zip(*(np.asarray(leaf)[: len(span)].copy() for leaf in leaves), strict=True)
@@ -185,18 +204,20 @@ def play_tiles(
             return [jax.tree.unflatten(structure, tile) for tile in each]
 
     current: Job | None = None
-    kind: Hashable = None
+    kind: Kind = kind_of()
+    # Those of this call, whatever their number, are at hand until its end.
+    in_use: dict[Kind, Prepared] = {}
     placed: dict[int, Any] = {}
     waiting: deque[tuple[Layout, Future[list[Joined]]]] = deque()
     pool = ThreadPoolExecutor(workers)
     try:
         for number, (job, span) in enumerate(_spans(work, pace, workers)):
             if job is not current:
-                current, kind, placed = job, (platform, x64, compile_kind(job)), {}
+                current, kind, placed = job, compile_kind(job, platform, x64), {}
             place = number % len(devices)
             if place not in placed:
                 placed[place] = _on(devices[place], job.params)
-            prepared = _PREPARED.get(kind)
+            prepared = in_use.get(kind) or _PREPARED.get(kind)
             if workers == 1 or prepared is None:
                 # The first tile compiles; threads that start together would each compile.
                 prepared = prepared or tile_programs.prepare(
@@ -204,9 +225,10 @@ def play_tiles(
                 )
                 future: Future[list[Joined]] = Future()
                 future.set_result(play(job, span, placed[place], place, prepared))
-                _PREPARED[kind] = prepared
+                _PREPARED.put(kind, prepared)
             else:
                 future = pool.submit(play, job, span, placed[place], place, prepared)
+            in_use[kind] = prepared
             waiting.append((prepared.layout, future))
             # One a worker, until it is known how long tiles take.
             calls = WAITING_CALLS if pace.is_known and workers > 1 else 1
@@ -273,8 +295,8 @@ WAITING_CALLS = 4
 _CALL_SECONDS = 0.05
 """No more tiles are put in a call than take so long: who interrupts waits for it."""
 
-_PREPARED: dict[Hashable, Prepared] = {}
-"""By platforms, precisions and kinds of tiles that this process has compiled."""
+_PREPARED: Kept[Prepared] = Kept(32)
+"""Programs of this process, by platforms, precisions and kinds of tiles."""
 
 
 def by_platform(numbers: Mapping[str, int]) -> int:

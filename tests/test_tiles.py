@@ -108,10 +108,10 @@ def test_a_program_is_traced_once():
 def test_a_prepared_program_is_only_compiled(made):
     device, root = jax.local_devices()[0], jax.random.key(0)
     one = job(10)._replace(static="prepared")
-    tile_programs.prepare(one, root, one.params, device)
+    prepared = tile_programs.prepare(one, root, one.params, device)
     assert {"trace", "lower"} <= set(made)
     made.clear()
-    tile_programs.call(one, range(1), root, one.params, device)
+    tile_programs.call(prepared, one, range(1), root, one.params, device)
     assert set(made) == {"compile"}
 
 

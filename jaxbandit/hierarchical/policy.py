@@ -15,7 +15,7 @@ from jax import Array, lax
 from jax.typing import ArrayLike
 from jaxtyping import Float
 
-from jaxbandit import checks
+from jaxbandit import checks, settings
 from jaxbandit.hierarchical.belief import flat_model, oracle_model
 from jaxbandit.hierarchical.components import inner, quadratic_form
 from jaxbandit.mapped import runs_last
@@ -60,6 +60,7 @@ def hierarchical_thompson(prior: Prior = hierarchical_prior) -> HierarchicalPoli
     return HierarchicalPolicy((), prior, _thompson)
 
 
+@settings.usual()
 def hierarchical_ucb(
     width: ArrayLike = 1.0, prior: Prior = hierarchical_prior
 ) -> HierarchicalPolicy:

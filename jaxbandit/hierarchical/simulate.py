@@ -11,18 +11,17 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax import Array
 from jax.typing import ArrayLike
 
 from jaxbandit import tiles
-from jaxbandit.checks import InputError, check_count, check_kind, check_named
+from jaxbandit.checks import InputError, check_count, check_hashable, check_kind, check_named
 from jaxbandit.hierarchical.policy import HierarchicalPolicy, usual_policies
 from jaxbandit.hierarchical.program import Order, program
 from jaxbandit.keys import root_key
 from jaxbandit.moments import Moments, in_words
-from jaxbandit.offpolicy.design import OffPolicyDesign, check_design
+from jaxbandit.offpolicy.design import OffPolicyDesign, check_design, fields_of
 from jaxbandit.online.validation import check_checkpoints
 
 TILE_WIDTH = {"cpu": 32, "accelerator": 4096}
@@ -94,6 +93,8 @@ def simulate_hierarchical(
     >>> bool(out.regret["HierTS"].mean[-1] < out.regret["FlatTS"].mean[-1])
     True
     """
+    given = rounds, runs, records, policies, checkpoints
+    tiles.check_values(key, fields_of(design), *given)
     rounds = check_count("rounds", rounds)
     records = check_count("records", records, minimum=0)
     if order not in ("random", "sequential"):
@@ -102,6 +103,8 @@ def simulate_hierarchical(
     check_named("policies", policies, "policy")
     for name, policy in policies.items():
         check_kind(f"policy {name!r}", policy, HierarchicalPolicy, "a HierarchicalPolicy")
+        check_hashable(f"policy {name!r}: prior", policy.prior)
+        check_hashable(f"policy {name!r}: index", policy.index)
     ends = check_checkpoints(checkpoints, rounds)
     design = check_design(design)
     if order == "sequential" and rounds * design.max_tasks > _MOST:
@@ -114,7 +117,7 @@ def simulate_hierarchical(
         program,
         (functions, rounds, records, order, jax.local_devices()[0].platform == "cpu"),
         root_key(key),
-        (design, tuple(p.params for p in policies.values()), jnp.asarray(ends)),
+        (design, tuple(p.params for p in policies.values()), jax.device_put(ends)),
         runs=runs,
         width=tiles.by_platform(TILE_WIDTH),
         threads=threads,

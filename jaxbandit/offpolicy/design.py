@@ -14,7 +14,7 @@ from jax import Array
 from jax.typing import ArrayLike
 from jaxtyping import Float, Int, UInt32
 
-from jaxbandit import checks, draws, linalg
+from jaxbandit import checks, draws, linalg, settings
 from jaxbandit.checks import InputError, check_count
 from jaxbandit.keys import Purpose, purpose_key, purpose_keys
 from jaxbandit.offpolicy.model import BanditLog, HierarchicalGaussian, check_model
@@ -80,6 +80,7 @@ class OffPolicyDesign:
     """Whatever arrays the functions need."""
 
 
+@settings.usual()
 def synthetic_design(
     *,
     features: int = 4,
@@ -206,6 +207,19 @@ def draw_log(key: Array, design: OffPolicyDesign, instance: Instance, records: i
     return jax.tree.map(lambda x: x.reshape((-1, *x.shape[2:]))[:records], log)
 
 
+def fields_of(design: Any) -> dict[str, Any]:
+    """The fields of a design, by their names.
+
+    Raises:
+        InputError: it is none, or a function of it cannot be hashed.
+    """
+    checks.check_kind("design", design, OffPolicyDesign, "an OffPolicyDesign")
+    for name in ("draw_instance", "draw_features", "logging_policy"):
+        checks.check_hashable(f"design: {name}", getattr(design, name))
+    return vars(design)
+
+
+@settings.usual()
 def check_design(design: OffPolicyDesign) -> OffPolicyDesign:
     """The design with arrays of one floating type.
 

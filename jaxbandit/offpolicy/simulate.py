@@ -19,11 +19,12 @@ from jax import Array, lax
 from jax.typing import ArrayLike
 from jaxtyping import Float
 
-from jaxbandit import linalg, tile_programs, tiles
+from jaxbandit import linalg, settings, tile_programs, tiles
 from jaxbandit.checks import (
     InputError,
     check_count,
     check_function,
+    check_hashable,
     check_kind,
     check_named,
     check_shape,
@@ -37,6 +38,7 @@ from jaxbandit.offpolicy.design import (
     draw_choices,
     draw_log,
     draw_truth,
+    fields_of,
 )
 from jaxbandit.offpolicy.model import BanditLog, Gaussian, TaskStatistics
 from jaxbandit.offpolicy.policy import ALGORITHMS, Algorithm
@@ -130,6 +132,7 @@ def simulate_offpolicy(
     >>> bool(out.paired("FlatOPO", "HierOPO").mean[0] > 0)
     True
     """
+    tiles.check_values(key)
     job = prepare(design, runs=runs, records=records, algorithms=algorithms)
     out = tiles.run_tiles(
         job.program,
@@ -149,6 +152,7 @@ def simulate_offpolicy(
     )
 
 
+@settings.usual()
 def prepare(
     design: OffPolicyDesign,
     *,
@@ -157,10 +161,12 @@ def prepare(
     algorithms: Mapping[str, Algorithm] = ALGORITHMS,
 ) -> tile_programs.Job:
     """What the engine plays, from checked arguments of `simulate_offpolicy`."""
+    tiles.check_values(fields_of(design), runs, records, algorithms)
     records = _check_records(records)
     check_named("algorithms", algorithms, "algorithm")
     for name, algorithm in algorithms.items():
         check_function(f"algorithm {name!r}", algorithm, "(model, stats, hyper-parameter)")
+        check_hashable(f"algorithm {name!r}", algorithm)
     return tile_programs.Job(
         _program,
         (records, tuple(algorithms.items())),

@@ -14,7 +14,7 @@ from jax import Array
 from jax.typing import ArrayLike
 from jaxtyping import Float
 
-from jaxbandit import checks, rounding
+from jaxbandit import checks, rounding, settings
 from jaxbandit.checks import InputError
 
 
@@ -49,6 +49,7 @@ class Confidence(NamedTuple):
     """() where delta shrinks as `delta / t^2`, None where it is fixed; part of the structure."""
 
 
+@settings.usual()
 def confidence(
     preset: Literal["paper", "reference"] = "paper",
     *,

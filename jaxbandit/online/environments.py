@@ -18,7 +18,7 @@ from jax import Array, lax
 from jax.typing import ArrayLike
 from jaxtyping import Float, UInt32
 
-from jaxbandit import checks, draws
+from jaxbandit import checks, draws, settings
 from jaxbandit.checks import InputError
 from jaxbandit.online.indexing import take
 from jaxbandit.online.reference import check_resolved, namespace, reference, rounding_step
@@ -40,6 +40,7 @@ class Environment(NamedTuple):
     """No reward is larger."""
 
 
+@settings.usual()
 def bernoulli_arms(mean: ArrayLike) -> Environment:
     """Rewards 0 or 1.
 
@@ -69,6 +70,7 @@ def bernoulli_arms(mean: ArrayLike) -> Environment:
     return Environment(threshold, probability, _bernoulli, low=0.0, high=1.0)
 
 
+@settings.usual()
 def gaussian_arms(mean: ArrayLike, std: ArrayLike) -> Environment:
     """Normal rewards.
 
@@ -93,6 +95,7 @@ def gaussian_arms(mean: ArrayLike, std: ArrayLike) -> Environment:
     return Environment(GaussianArms(near, center - near, width), center, _gaussian)
 
 
+@settings.usual()
 def reward_table(table: ArrayLike) -> Environment:
     """Rewards of a row drawn uniformly each round, with replacement.
 

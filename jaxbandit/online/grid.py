@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxbandit import settings
 from jaxbandit.checks import InputError
 from jaxbandit.online.environments import Environment
 from jaxbandit.online.policies.base import Policy
@@ -23,6 +24,7 @@ class Grid(NamedTuple):
     """Number of items."""
 
 
+@settings.usual()
 def grid(items: Sequence[Policy] | Sequence[Environment]) -> Grid:
     """Several policies, or several environments, as one that `simulate` takes in a single program.
 

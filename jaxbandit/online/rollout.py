@@ -12,13 +12,14 @@ from jax import Array, lax
 from jax.typing import ArrayLike
 from jaxtyping import Float, Int, UInt32
 
-from jaxbandit import checks, draws
-from jaxbandit.checks import InputError, check_count
+from jaxbandit import checks, draws, settings
+from jaxbandit.checks import InputError, check_count, is_concrete
+from jaxbandit.kept import Compiled, Kept, kind_of
 from jaxbandit.keys import Purpose, purpose_key, root_key
 from jaxbandit.mapped import fence
 from jaxbandit.online.arms import OfflineArms
 from jaxbandit.online.environments import Environment
-from jaxbandit.online.policies.base import Limits, Policy, Problem, Round
+from jaxbandit.online.policies.base import Limits, Policy, Problem, Round, check_functions
 from jaxbandit.online.reference import namespace, reference
 
 
@@ -35,6 +36,7 @@ class Trajectory(NamedTuple):
     """The policy's last state."""
 
 
+@settings.usual(debugging=True)
 def rollout(
     key: Array,
     policy: Policy,
@@ -44,6 +46,9 @@ def rollout(
     horizon: int,
 ) -> Trajectory:
     """Play one run: one `lax.scan`, to be jitted, mapped or exported as you like.
+
+    Called as it is, it compiles for the policy's and the environment's functions, shapes and the
+    horizon, once for the last 32 of them.
 
     With the key of run r, `jax.random.fold_in(key, r)`, it is run r of `simulate`, where that was
     given the same `offline` for all runs, or none: with `offline_count` each run draws its own.
@@ -62,6 +67,8 @@ def rollout(
     elsewhere = "; grids, and functions that draw environments, are for jaxbandit.simulate"
     checks.check_kind("policy", policy, Policy, "one Policy", elsewhere)
     checks.check_kind("environment", environment, Environment, "one Environment", elsewhere)
+    check_functions("policy", policy)
+    checks.check_hashable("environment: reward", environment.reward)
     horizon = check_count("horizon", horizon)
     key = root_key(key)
     samples = offline_arrays(offline, environment)
@@ -70,15 +77,45 @@ def rollout(
     problem = Problem(count, samples.total, jnp.asarray(horizon, count.dtype))
     problem = problem._replace(reference=samples.reference, excess=samples.excess)
     policy.check(policy.params, problem._replace(limits=limits(environment, offline)))
-    params = jax.tree.map(jnp.asarray, environment.params)
-    game = Game(policy, environment.reward, params, problem, game_keys(key))
+    arms = jax.tree.map(jnp.asarray, environment.params)
+    leaves, structure = jax.tree.flatten((key, policy.params, arms, problem))
+    made_of = _MadeOf(policy._replace(params=None), environment.reward, structure, horizon)
+    if not is_concrete(leaves):
+        return _play(made_of, *leaves)
+    kind = kind_of(made_of, tuple(map(jax.typeof, leaves)))
+    play = _PROGRAMS.get(kind)
+    if play is None:
+        play = Compiled(_play)
+        _PROGRAMS.put(kind, play)
+    return play(made_of, *leaves)
+
+
+_PROGRAMS: Kept[Compiled] = Kept(32)
+
+
+class _MadeOf(NamedTuple):
+    """What a rollout is compiled for, beside shapes."""
+
+    functions: Policy
+    """Without params."""
+    reward: Callable[[Any, Array, Array], Array]
+    structure: Any
+    """Of the operands, with params of the policy and of the environment."""
+    horizon: int
+
+
+def _play(made_of: _MadeOf, *leaves: Array) -> Trajectory:
+    """A run, from its operands' leaves."""
+    key, params, arms, problem = jax.tree.unflatten(made_of.structure, leaves)
+    policy = made_of.functions._replace(params=params)
+    game = Game(policy, made_of.reward, arms, problem, game_keys(key))
 
     def step(state: Any, number: Array) -> tuple[Any, tuple[Array, Array, dict[str, Array]]]:
         state, arm, reward = play_round(game, state, number)
-        return state, (arm, reward, policy.info(policy.params, state))
+        return state, (arm, reward, policy.info(params, state))
 
-    rounds = jnp.arange(1, horizon + 1, dtype=jnp.int32)
-    state, (arm, reward, info) = lax.scan(step, policy.init(policy.params, problem), rounds)
+    rounds = jnp.arange(1, made_of.horizon + 1, dtype=jnp.int32)
+    state, (arm, reward, info) = lax.scan(step, policy.init(params, problem), rounds)
     return Trajectory(arm, reward, info, state)
 
 

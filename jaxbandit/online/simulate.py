@@ -11,8 +11,8 @@ import numpy as np
 from jax import Array
 from jax.typing import ArrayLike
 
-from jaxbandit import tiles
-from jaxbandit.checks import InputError, check_named
+from jaxbandit import settings, tiles
+from jaxbandit.checks import InputError, check_hashable, check_named
 from jaxbandit.keys import Purpose, purpose_key, root_key, run_key
 from jaxbandit.online import program
 from jaxbandit.online.arms import OfflineArms
@@ -148,6 +148,7 @@ def simulate(
     return SimulationResult(results, differences, int(runs), out.non_finite)
 
 
+@settings.usual()
 def prepare(
     key: Array,
     policies: Mapping[str, Policy | Grid],
@@ -160,6 +161,8 @@ def prepare(
     curves: bool = False,
 ) -> tuple[program.Static, program.Inputs]:
     """What `program.play_runs` takes, from checked arguments of `simulate`."""
+    given = policies, environment, horizon, offline, offline_count, checkpoints, curves
+    tiles.check_values(key, *given)
     rounds = check_horizon(horizon)
     check_named("policies", policies, "policy")
     ends = check_checkpoints(checkpoints, int(np.max(rounds)))
@@ -169,6 +172,8 @@ def prepare(
     fixed = one if isinstance(one, Environment) else None
     if not (fixed or callable(one)):
         raise InputError("environment must be an Environment, or a function key -> Environment")
+    function = one if fixed is None else fixed.reward
+    check_hashable("environment" if fixed is None else "environment: reward", function)
     described = fixed or describe(one, root_key(key))
     dtype = jnp.result_type(float)
     samples = offline_arrays(offline, described)
@@ -211,7 +216,7 @@ def prepare(
         functions.append((name, item._replace(params=None), isinstance(policy, Grid)))
     static = program.Static(
         functions=tuple(functions),
-        environment=one if fixed is None else fixed.reward,
+        environment=function,
         drawn=fixed is None,
         logged=bool(np.all(np.sum(np.asarray(count), axis=-1) > 0)),
         cells=cells,
@@ -229,6 +234,7 @@ def prepare(
 def _limits_of_draws(draw: EnvironmentDraw, described: Environment, root: Array) -> Limits:
     """What is known of environments that each run draws: among them, the first run's means."""
     drawn = draw(purpose_key(run_key(root, 0), Purpose.INSTANCE))
+    tiles.check_values(drawn.mean)
     return Limits(described.low, described.high, np.asarray(drawn.mean), drawn=True)
 
 

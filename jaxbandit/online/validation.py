@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
 from typing import Any, cast
 
 import jax
@@ -12,8 +11,9 @@ from jax import Array
 from jax.typing import ArrayLike
 
 from jaxbandit.checks import InputError, check_count
+from jaxbandit.kept import Kept, kind_of
 from jaxbandit.online.environments import Environment
-from jaxbandit.online.policies.base import Policy, Problem, Round
+from jaxbandit.online.policies.base import Policy, Problem, Round, check_functions
 
 
 def check_horizon(horizon: Any) -> np.ndarray:
@@ -73,14 +73,23 @@ def check_policy(name: str, policy: Any, problem: Problem) -> None:
     if not isinstance(policy, Policy):
         raise InputError(f"policy {name!r} must be a Policy, was {type(policy).__name__}")
     check_params(name, policy, problem)
+    check_functions(f"policy {name!r}", policy)
     leaves, structure = jax.tree.flatten((policy.params, problem._replace(limits=None)))
+    types = tuple(map(jax.typeof, leaves))
+    kind = kind_of(policy[1:], structure, types)
+    if _SOUND.get(kind):
+        return
     try:
-        _check_round(policy._replace(params=None), structure, tuple(map(jax.typeof, leaves)))
+        _check_round(policy, structure, types)
     except InputError as error:
         raise InputError(f"policy {name!r}: {error}") from None
+    _SOUND.put(kind, True)
 
 
-@lru_cache(maxsize=256)  # To trace a round takes longer than many a small simulation.
+_SOUND: Kept[bool] = Kept(256)
+"""Kinds of rounds that were looked at: to trace one takes longer than many a small simulation."""
+
+
 def _check_round(functions: Policy, structure: Any, types: tuple[Any, ...]) -> None:
     """What a policy's functions give, from the types of its parameters and problem."""
     leaves = (jax.ShapeDtypeStruct(t.shape, t.dtype, weak_type=t.weak_type) for t in types)

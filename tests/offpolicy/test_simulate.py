@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import jaxbandit as jb
-from jaxbandit import tile_programs
+from jaxbandit import tiles
 from jaxbandit.keys import Purpose, purpose_key, run_key
 from jaxbandit.offpolicy import simulate
 from tests import oracle
@@ -236,14 +236,13 @@ def test_a_run_is_the_same_whatever_the_number_of_runs_and_threads():
 
 
 def test_swept_numbers_do_not_compile_again():
-    compiled = tile_programs.compiled(jax.local_devices()[0].platform, True)
+    tiles._PREPARED._values.clear()
     jb.simulate_offpolicy(KEY, tiny(), runs=1, records=RECORDS)
-    before = compiled._cache_size()
     for changes in ({"alpha": 0.2}, {"tasks": 2}, {"hyper_std": 2.0}, {"noise_std": 0.1}):
         settings = {"tasks": 3, "alpha": 0.7, "hyper_std": 1.0} | changes
         design = jb.synthetic_design(features=2, actions=3, max_tasks=4, contexts=20, **settings)
         jb.simulate_offpolicy(KEY, design, runs=5, records=RECORDS)
-    assert compiled._cache_size() == before
+    assert len(tiles._PREPARED) == 1
 
 
 def test_what_the_paper_says():

@@ -97,6 +97,12 @@ class Policy(NamedTuple):
     `InputError` for params that do not suit the problem."""
 
 
+def check_functions(name: str, policy: Policy) -> None:
+    """A policy's functions, for which programs are compiled."""
+    for field in policy._fields[1:]:
+        checks.check_hashable(f"{name}: {field}", getattr(policy, field))
+
+
 def as_floating(problem: Problem) -> Problem:
     """The problem as floating arrays, whatever lists or whole numbers a caller has it in."""
     arrays = [jnp.asarray(value) for value in problem[:4]]

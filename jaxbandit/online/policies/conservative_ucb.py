@@ -20,7 +20,7 @@ import jax.numpy as jnp
 from jax import Array
 from jax.typing import ArrayLike
 
-from jaxbandit import checks, draws
+from jaxbandit import checks, draws, settings
 from jaxbandit.online import arms, optimism
 from jaxbandit.online.arms import Confidence, lower_bounds, squared_width
 from jaxbandit.online.indexing import put, take
@@ -72,6 +72,7 @@ class ConservativeState(NamedTuple):
     """What is left of the condition if it is played: at least 0 where it holds."""
 
 
+@settings.usual()
 def conservative_ucb(alpha: ArrayLike = 0.1, confidence: Confidence | None = None) -> Policy:
     r"""UCB that never falls far behind the logging policy.
 

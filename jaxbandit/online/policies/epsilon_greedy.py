@@ -9,7 +9,7 @@ import numpy as np
 from jax import Array
 from jax.typing import ArrayLike
 
-from jaxbandit import checks, draws
+from jaxbandit import checks, draws, settings
 from jaxbandit.checks import InputError
 from jaxbandit.online import leader
 from jaxbandit.online.leader import Leader
@@ -23,6 +23,7 @@ class EpsilonGreedyParams(NamedTuple):
     decay: Array
 
 
+@settings.usual()
 def epsilon_greedy(epsilon: ArrayLike = 0.1, decay: ArrayLike = 0.0) -> Policy:
     r"""Explore with probability $\min(1, \epsilon t^{-\text{decay}})$ in round t, else be greedy.
 

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jax import Array
 from jax.typing import ArrayLike
 
-from jaxbandit import checks
+from jaxbandit import checks, settings
 from jaxbandit.online import leader
 from jaxbandit.online.leader import Leader
 from jaxbandit.online.policies.base import Policy, Problem, Round, as_floating
@@ -27,6 +27,7 @@ class ExploreThenCommitState(NamedTuple):
     arm: Array
 
 
+@settings.usual()
 def explore_then_commit(rounds_per_arm: ArrayLike) -> Policy:
     """Play each arm `rounds_per_arm` times in turn, then the best mean for the rest of the game.
 

@@ -9,7 +9,7 @@ import numpy as np
 from jax import Array
 from jax.typing import ArrayLike
 
-from jaxbandit import checks
+from jaxbandit import checks, settings
 from jaxbandit.checks import InputError
 from jaxbandit.online.policies.base import Policy, Problem, Round, no_info
 
@@ -20,6 +20,7 @@ class FixedArmParams(NamedTuple):
     arm: Array
 
 
+@settings.usual()
 def fixed_arm(arm: ArrayLike) -> Policy:
     """Play one arm throughout, whatever is seen: the yardstick of an arm chosen beforehand.
 

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from jax import Array
 
+from jaxbandit import settings
 from jaxbandit.online import arms
 from jaxbandit.online.arms import Confidence, lower_bounds, squared_width
 from jaxbandit.online.policies.base import (
@@ -25,6 +26,7 @@ class LCBState(NamedTuple):
     arm: Array
 
 
+@settings.usual()
 def lcb(confidence: Confidence | None = None) -> Policy:
     """LCB: pessimism, from the offline data on.
 

@@ -19,7 +19,7 @@ import numpy as np
 from jax import Array
 from jax.typing import ArrayLike
 
-from jaxbandit import checks
+from jaxbandit import checks, settings
 from jaxbandit.checks import InputError
 from jaxbandit.online import arms, optimism
 from jaxbandit.online.arms import Confidence
@@ -49,6 +49,7 @@ class MinUCBState(NamedTuple):
     arm: Array
 
 
+@settings.usual()
 def min_ucb(bias_bound: ArrayLike, confidence: Confidence | None = None) -> Policy:
     r"""MIN-UCB: the lesser of the online and the pooled upper bound, the latter raised by the bias.
 

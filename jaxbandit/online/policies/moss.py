@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jax import Array
 from jax.typing import ArrayLike
 
-from jaxbandit import checks
+from jaxbandit import checks, settings
 from jaxbandit.online import leader
 from jaxbandit.online.leader import Index, Leader
 from jaxbandit.online.policies.base import Policy, Problem, Round, as_floating
@@ -20,6 +20,7 @@ class MOSSParams(NamedTuple):
     sigma: Array
 
 
+@settings.usual()
 def moss(sigma: ArrayLike = 0.5) -> Policy:
     r"""MOSS warm-started with the offline data: minimax optimal, for a known horizon.
 

@@ -23,7 +23,7 @@ import jax.numpy as jnp
 from jax import Array
 from jax.typing import ArrayLike
 
-from jaxbandit import checks
+from jaxbandit import checks, settings
 from jaxbandit.checks import InputError
 from jaxbandit.online import arms, optimism
 from jaxbandit.online.arms import (
@@ -105,6 +105,7 @@ class OtOState(NamedTuple):
     decision: Decision
 
 
+@settings.usual()
 def oto(
     alpha: ArrayLike = 0.2,
     confidence: Confidence | None = None,

@@ -17,7 +17,7 @@ import numpy as np
 from jax import Array
 from jax.typing import ArrayLike
 
-from jaxbandit import checks, draws
+from jaxbandit import checks, draws, settings
 from jaxbandit.checks import InputError
 from jaxbandit.mapped import fence, runs_last
 from jaxbandit.online.indexing import put, take
@@ -58,6 +58,7 @@ class GaussianSamples(NamedTuple):
     """[arms], sum of rewards less the reference."""
 
 
+@settings.usual()
 def thompson_bernoulli(successes: ArrayLike = 1.0, failures: ArrayLike = 1.0) -> Policy:
     """Thompson sampling for rewards in [0, 1], from a beta prior.
 
@@ -82,6 +83,7 @@ def thompson_bernoulli(successes: ArrayLike = 1.0, failures: ArrayLike = 1.0) ->
     )
 
 
+@settings.usual()
 def thompson_gaussian(
     noise_std: ArrayLike = 0.5, *, prior_mean: ArrayLike = 0.5, prior_std: ArrayLike = 0.5
 ) -> Policy:

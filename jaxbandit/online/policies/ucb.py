@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 from jax import Array
 
+from jaxbandit import settings
 from jaxbandit.online import arms, optimism
 from jaxbandit.online.arms import Confidence
 from jaxbandit.online.indexing import put, take
@@ -22,6 +23,7 @@ class UCBState(NamedTuple):
     arm: Array
 
 
+@settings.usual()
 def ucb(confidence: Confidence | None = None) -> Policy:
     """UCB warm-started with the offline data.
 
