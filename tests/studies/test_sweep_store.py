@@ -250,7 +250,7 @@ def test_another_study_is_refused(complete):
         (("identity", "jaxbandit"), "99.0", 'jaxbandit is "99.0" there, .* here'),
         (("identity", "precision"), "other", 'precision is "other" there, "float.*" here'),
         (("identity", "stream"), 0, "stream is 0 there, 1 here"),
-        (("format",), 99, "has format 99, this jaxbandit reads format 1"),
+        (("format",), 99, "has format 99, this jaxbandit reads format 2"),
         (("program",), "other", "is of another program: 'other'"),
         (("layout",), None, "study.json is damaged"),
     ],
