@@ -141,7 +141,7 @@ def _component(
         source.refuse(
             path, f"{path} must say which kind it is, one of {', '.join(kinds)}{near or ''}"
         )
-    if kind not in kinds:
+    if not isinstance(kind, str) or kind not in kinds:
         near = did_you_mean(str(kind), kinds)
         source.refuse(f"{path}.kind", f"{path} has no kind {kind!r}{near}")
     make = kinds[kind]
