@@ -117,10 +117,7 @@ def files(store):
         "blocks",
         f"{RESULT}/zarr.json",
         f"{RESULT}/regret_mean/zarr.json",
-        f"{RESULT}/regret_mean/c",
         f"{RESULT}/alpha/c",
-        f"{RESULT}/runs/c",
-        f"{RESULT}/instance/c",
     ],
 )
 def test_a_damaged_file(plan, complete, copy, other, capsys, harm, name):
