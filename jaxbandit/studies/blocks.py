@@ -22,6 +22,7 @@ from jaxbandit.checks import InputError
 
 _DIGEST = 64
 _PROVENANCE = "provenance"
+ANEW = "the same sweep computes it anew"
 
 Arrays = dict[str, np.ndarray]
 
@@ -57,10 +58,15 @@ def read_block(path: Path) -> tuple[Arrays, Any]:
     data = path.read_bytes()
     body, digest = data[:-_DIGEST], data[-_DIGEST:]
     if hashlib.sha256(body).hexdigest().encode() != digest:
-        raise DamagedBlockError(f"{path} is damaged: its SHA-256 is not the one written with it")
-    with np.load(io.BytesIO(data), allow_pickle=False) as archive:
-        arrays = dict(archive)
-    return arrays, json.loads(arrays.pop(_PROVENANCE).tobytes())
+        raise DamagedBlockError(
+            f"{path} is damaged: its SHA-256 is not the one written with it; {ANEW}"
+        )
+    try:
+        with np.load(io.BytesIO(data), allow_pickle=False) as archive:
+            arrays = dict(archive)
+        return arrays, json.loads(arrays.pop(_PROVENANCE).tobytes())
+    except (ValueError, KeyError, TypeError, zipfile.BadZipFile):
+        raise DamagedBlockError(f"{path} is not a block of a study; {ANEW}") from None
 
 
 def write_whole(path: Path, data: bytes | memoryview, *, replace: bool = True) -> None:
@@ -102,10 +108,15 @@ def remove_parts(folder: Path) -> None:
         head, _, number = part.name.removesuffix(".part").rpartition(".")
         if not f"{head}.".endswith(ours) or not number.isdigit() or _lives(int(number)):
             continue
-        if part.is_dir():
-            shutil.rmtree(part, ignore_errors=True)
-        else:
-            part.unlink(missing_ok=True)
+        remove(part)
+
+
+def remove(path: Path) -> None:
+    """Remove a file or a folder, if it is there."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def _lives(process: int) -> bool:

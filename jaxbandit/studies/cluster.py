@@ -5,9 +5,13 @@ A worker needs jaxbandit, not the store. Blocks of workers that are lost go to o
 
 from __future__ import annotations
 
+import asyncio
 import logging
-from collections.abc import Iterator
+import sys
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
 from functools import lru_cache
+from threading import Event, Thread
 from typing import Any
 
 from jaxbandit.checks import InputError
@@ -25,7 +29,9 @@ from jaxbandit.studies.toml import Source
 # where the study was left.
 _WAITING = 2
 _RETRIES = 10
-_SECONDS = 20
+_SECONDS = 10
+# After how long without a worker it is said, and said again.
+_PATIENCE = 10, 30
 _LOST = "the same command goes on from what is stored"
 
 
@@ -43,9 +49,14 @@ def on_cluster(address: str, plan: Plan) -> Compute:
     for name in ("distributed", "distributed.client"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
     try:
+        # A client that fails is waited for when the process ends.
+        asyncio.run(_call(address))
         client = distributed.Client(address, timeout=_SECONDS, set_as_default=False)
-    except (OSError, ValueError) as error:
-        raise InputError(f"no Dask scheduler answers at {address}: {error}") from None
+    except (OSError, ValueError, TypeError, ImportError) as error:
+        raise InputError(
+            f"no Dask scheduler answers at {address}: {error}; "
+            "give the address that `dask scheduler` prints, as tcp://host:8786"
+        ) from None
     ours = identity(plan.study, plan.layout.width)
 
     def compute_blocks(
@@ -61,24 +72,68 @@ def on_cluster(address: str, plan: Plan) -> Compute:
 
         running = {submit(block): block for block in first if block is not None}
         done = distributed.as_completed(running, loop=client.loop)
-        for future in done:
-            block = running.pop(future)
-            theirs, arrays, provenance = _received(future, address)
-            if theirs != ours:
-                different = {name for name in ours if ours[name] != theirs.get(name)}
-                raise InputError(
-                    f"a worker has other versions than this process: {', '.join(different)}; "
-                    "install the same on all"
-                )
-            following = next(todo, None)
-            if following is not None:
-                another = submit(following)
-                running[another] = following
-                done.add(another)
-            advance(plan.layout.runs_of(block))
-            yield block, arrays, provenance
+        with _saying_who_is_missing(client, address):
+            for future in done:
+                block = running.pop(future)
+                theirs, arrays, provenance = _received(future, address)
+                if theirs != ours:
+                    different = {name for name in ours if ours[name] != theirs.get(name)}
+                    raise InputError(
+                        f"a worker has other versions than this process: {', '.join(different)}; "
+                        "install the same on all"
+                    )
+                following = next(todo, None)
+                if following is not None:
+                    another = submit(following)
+                    running[another] = following
+                    done.add(another)
+                advance(plan.layout.runs_of(block))
+                yield block, arrays, provenance
 
     return compute_blocks
+
+
+async def _call(address: str) -> None:
+    """Connect to a scheduler, and hang up.
+
+    Raises:
+        OSError: nothing answers.
+        ValueError, TypeError, ImportError: it is no address, or of a kind that is not set up.
+    """
+    from distributed import Security
+    from distributed.comm.core import connect
+
+    options: dict[str, Any] = Security().get_connection_args("client")
+    connection = await connect(address, timeout=_SECONDS, **options)
+    await connection.close()
+
+
+@contextmanager
+def _saying_who_is_missing(client: Any, address: str) -> Generator[None]:
+    """Say it, now and again, while the scheduler has no worker."""
+    ended = Event()
+
+    def watch() -> None:
+        wait, again = _PATIENCE
+        while not ended.wait(wait):
+            wait = again
+            try:
+                workers = client.scheduler_info()["workers"]
+            except Exception:  # Whatever a lost scheduler raises; the results' own error says it.
+                return
+            if not workers:
+                print(
+                    f"jaxbandit: the scheduler at {address} has no workers; blocks wait for one: "
+                    f"dask worker {address} --nthreads 1",
+                    file=sys.stderr,
+                    flush=True,
+                )
+
+    Thread(target=watch, daemon=True).start()
+    try:
+        yield
+    finally:
+        ended.set()
 
 
 def _received(future: Any, address: str) -> tuple[dict[str, Any], Arrays, Any]:
@@ -93,6 +148,11 @@ def _received(future: Any, address: str) -> tuple[dict[str, Any], Arrays, Any]:
         raise InputError(
             f"workers died again and again computing one block ({error}); they may lack memory. "
             f"{_LOST}"
+        ) from None
+    except (RuntimeError, ImportError) as error:
+        raise InputError(
+            f"the cluster at {address} cannot compute a block: {' '.join(str(error).split())}; the "
+            "scheduler and all workers need the same packages as this process"
         ) from None
     except (FutureCancelledError, CommClosedError, TimeoutError):
         raise InputError(f"the Dask scheduler at {address} is lost; {_LOST}") from None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import platform
 import warnings
+from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
 
@@ -16,13 +17,17 @@ def use() -> None:
     """Keep compiled programs in the user's cache directory, from now on.
 
     A directory named by `JAX_COMPILATION_CACHE_DIR` is used instead; one that cannot be read or
-    written costs a compilation and nothing else.
+    written costs a compilation and nothing else, and so does a program that is damaged.
     """
     jax.config.update("jax_compilation_cache_dir", str(folder()))
     # All programs: a study's small ones take less than JAX's threshold each, and add up.
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", 0)
     warnings.filterwarnings("ignore", ".*persistent compilation cache.*")
+    with suppress(ImportError):
+        from jaxbandit.studies import checked_programs
+
+        checked_programs.use()
 
 
 def folder() -> Path:

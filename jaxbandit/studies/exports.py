@@ -10,6 +10,7 @@ import polars as pl
 import xarray as xr
 
 from jaxbandit.checks import InputError
+from jaxbandit.studies import seal
 from jaxbandit.studies.files import whole
 from jaxbandit.studies.result import RESULT
 from jaxbandit.studies.store import open_store
@@ -22,7 +23,7 @@ def open_result(path: Path) -> xr.Dataset:
     """The merged result of a store.
 
     Raises:
-        InputError: no store is there, or it is not complete.
+        InputError: no store is there, it is not complete, or the result is damaged.
     """
     store = open_store(path)
     result = path / RESULT
@@ -31,7 +32,13 @@ def open_result(path: Path) -> xr.Dataset:
         raise InputError(
             f"{path} is not complete: {missing:,} blocks or more are missing; run the sweep on"
         )
+    if not seal.is_whole(result, store.digest):
+        raise InputError(
+            f"{result} is damaged, or of another study: its files are not those that were written; "
+            "the same sweep makes it again from the blocks"
+        )
     found = xr.open_zarr(result, consolidated=False, chunks=None)
+    del found.attrs[seal.ATTRIBUTE]  # Of these files, not of what is made of them.
     # Strings of a fixed width, which all kinds of files know.
     texts = {
         name: (variable.dims, np.array([str(text) for text in variable.to_numpy()]))

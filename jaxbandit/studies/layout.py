@@ -10,7 +10,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import pairwise
 from typing import Any, NamedTuple
+
+from jaxbandit.checks import LARGEST, InputError
 
 # Rounds, or what takes as long, of a block: about two seconds of one core.
 _WORK = 2**27
@@ -82,10 +85,37 @@ class Layout(NamedTuple):
         return self._asdict()
 
 
-def from_table(table: Mapping[str, Any]) -> Layout:
-    """The layout that `to_table` wrote."""
-    chunks = tuple(Chunk(*chunk) for chunk in table["chunks"])
-    return Layout(table["runs"], table["width"], tuple(table["stages"]), chunks)
+def from_table(table: Mapping[str, Any], *, cells: int, runs: int) -> Layout:
+    """The layout that `to_table` wrote.
+
+    Args:
+        table: what it wrote.
+        cells: of the study.
+        runs: of a cell, at most.
+
+    Raises:
+        InputError: it is not that, or not the cut of so many cells and runs.
+    """
+    try:
+        chunks = tuple(Chunk(*chunk) for chunk in table["chunks"])
+        layout = Layout(table["runs"], table["width"], tuple(table["stages"]), chunks)
+    except (KeyError, TypeError):
+        raise InputError("layout must have runs, width, stages and chunks") from None
+    numbers = [layout.width, *layout.stages, *(number for chunk in chunks for number in chunk)]
+    if not all(type(number) is int and 0 <= number <= LARGEST for number in numbers):
+        raise InputError("layout must consist of whole numbers")
+    stages, stops = (0, *layout.stages), (0, *(chunk.stop for chunk in chunks))
+    if not (
+        layout.runs == runs
+        and layout.width > 0
+        and all(a < b for a, b in pairwise(stages))
+        and stages[-1] == -(-runs // layout.width)
+        and tuple(chunk.start for chunk in chunks) == stops[:-1]
+        and all(chunk.start < chunk.stop and chunk.step > 0 for chunk in chunks)
+        and stops[-1] == cells
+    ):
+        raise InputError(f"layout must cut {cells:,} cells of {runs:,} runs, each once, in order")
+    return layout
 
 
 def cut(work: Sequence[float], size: int, *, runs: int, width: int, precise: bool) -> Layout:

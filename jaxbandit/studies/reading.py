@@ -7,10 +7,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import fields, replace
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from jaxbandit.checks import LARGEST, SEEDS, InputError, check_count
-from jaxbandit.studies import components, ranges
+from jaxbandit.studies import components, names, ranges
 from jaxbandit.studies.spec import (
     Axis,
     Component,
@@ -23,9 +23,6 @@ from jaxbandit.studies.spec import (
 )
 from jaxbandit.studies.toml import Source, did_you_mean, read
 
-# Names that results use for dimensions and variables.
-_TAKEN = ("policy", "pair", "checkpoint", "arm", "run", "runs", "stopped", "round", "records")
-
 
 def load(path: Path) -> tuple[Study, Source]:
     """A study from a STUDY.toml, and where its settings stand.
@@ -35,7 +32,10 @@ def load(path: Path) -> tuple[Study, Source]:
         OSError: the file cannot be read.
     """
     table, source = read(path)
-    return from_table(table, source), source
+    try:
+        return from_table(table, source), source
+    except RecursionError:
+        raise InputError(f"{path}: its values are nested too deep") from None
 
 
 def from_table(table: Table, source: Source) -> Study:
@@ -85,6 +85,11 @@ def _online(table: Table, swept: set[str], source: Source) -> Online:
     policies = _table(table, "policies", source)
     if not policies:
         source.refuse("policies", "policies must name at least one policy, as [policies.ucb]")
+    for name in policies:
+        # A pair of policies is called by both names with a minus between them.
+        why = "must not have ' - ' in it" if " - " in name else names.fault(name)
+        if why:
+            source.refuse(f"policies.{name}", f"a policy's name {why}, was {name!r}")
     offline = None
     if "offline" in table or "offline.count" in swept:
         offline = _component(table, "offline", components.OFFLINES, swept, source)
@@ -136,7 +141,7 @@ def _component(
         source.refuse(
             path, f"{path} must say which kind it is, one of {', '.join(kinds)}{near or ''}"
         )
-    if kind not in kinds:
+    if not isinstance(kind, str) or kind not in kinds:
         near = did_you_mean(str(kind), kinds)
         source.refuse(f"{path}.kind", f"{path} has no kind {kind!r}{near}")
     make = kinds[kind]
@@ -184,7 +189,20 @@ def _axes(table: Table, source: Source) -> tuple[Axis, ...]:
         if again:
             source.refuse(f"{where}.{again[0]}", f"{again[0]} is swept by two axes")
         axes.append(_named(entry, columns, axes, where, source))
+    # The result has a swept key by its whole name, unless its values are those of the axis.
+    variables: set[str] = set()
+    for axis in axes:
+        key, column = next(iter(axis.values.items()))
+        numbers = axis.labels is None and not isinstance(column[0], list)
+        variables |= set(axis.values) - ({key} if numbers else set())
+    for index, axis in enumerate(axes):
+        if axis.name in variables:
+            _refuse_taken(axis.name, f"sweep[{index}]", source)
     return tuple(axes)
+
+
+def _refuse_taken(name: str, where: str, source: Source) -> NoReturn:
+    source.refuse(f"{where}.name", f"the name {name!r} is taken; give the axis another name")
 
 
 def _named(
@@ -194,24 +212,25 @@ def _named(
     where: str,
     source: Source,
 ) -> Axis:
-    taken = {axis.name for axis in axes}
+    taken = {axis.name.lower() for axis in axes}
     first = next(iter(columns))
     short = first.rpartition(".")[2]
-    name = entry.get("name", first if short in taken else short)
-    if not isinstance(name, str) or not name or "/" in name:
-        source.refuse(f"{where}.name", f"name must be a string, was {name!r}")
-    if name in taken or name in _TAKEN:
-        source.refuse(f"{where}.name", f"the name {name!r} is taken; give the axis another name")
+    name = entry.get("name", first if short.lower() in taken else short)
+    if why := names.fault(name):
+        source.refuse(f"{where}.name", f"name {why}, was {name!r}")
+    if name.lower() in taken or names.is_taken(name):
+        _refuse_taken(name, where, source)
     labels = entry.get("labels")
     points = len(columns[first])
     if labels is not None and not (
         isinstance(labels, list)
         and len(labels) == points
-        and all(isinstance(label, str) for label in labels)
+        and all(isinstance(label, str) and "\0" not in label for label in labels)
         and len(set(labels)) == points
     ):
         source.refuse(
-            f"{where}.labels", f"labels must be {points} different strings, was {labels!r}"
+            f"{where}.labels",
+            f"labels must be {points} different strings without a zero character, was {labels!r}",
         )
     return Axis(name, columns, None if labels is None else tuple(labels))
 

@@ -1,25 +1,30 @@
 """From blocks to `result.zarr`, which xarray reads: one writer, in a fixed order.
 
-Dimensions are the axes of the sweep, then policy and checkpoint.
+Dimensions are the axes of the sweep, then policy and checkpoint. The last that is written is the
+result's digest; a result that is not as it was written is made again.
 """
 
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
 import zarr
+from zarr.abc.buffer import Buffer
 from zarr.codecs import Crc32cCodec, ZstdCodec
+from zarr.storage import LocalStore
 
 from jaxbandit.studies import spec
-from jaxbandit.studies.blocks import Arrays, part_of
+from jaxbandit.studies.blocks import Arrays, part_of, remove
 from jaxbandit.studies.cells import Cell
 from jaxbandit.studies.layout import Block
 from jaxbandit.studies.merge import merge_chunk
+from jaxbandit.studies.names import MEANING
+from jaxbandit.studies.seal import is_whole, seal
 from jaxbandit.studies.spec import Online
 from jaxbandit.studies.store import Store, pairs
 
@@ -29,14 +34,6 @@ _UNITS = {
     "info_lcb_rounds": "rounds",
     "info_baseline_rounds": "rounds",
     "info_ucb_share": "1",
-}
-_MEANING = {
-    "regret": "regret against the best arm",
-    "logging_regret": "regret against playing arms as often as the offline data has them",
-    "reward": "sum of rewards so far",
-    "pulls": "pulls of each arm in all rounds",
-    "suboptimality": "of the actions taken, averaged over tasks and contexts",
-    "difference": "regret, or suboptimality, of the first of a pair less the second, run by run",
 }
 
 _SLAB_BYTES = 16 * 2**20
@@ -54,7 +51,9 @@ class ResultWriter:
         """`cells`: all cells of the study."""
         self.store, self.cells, self.study = store, cells, store.study
         self.path = store.path / RESULT
-        self.part = part_of(self.path)
+        self.part, self.replaced = part_of(self.path), part_of(self.path)
+        self.whole = is_whole(self.path, store.digest)
+        self.damaged = self.path.exists() and not self.whole
         self.arms = max(cell.arms for cell in cells.values())
         self.merged = 0
         self.left_out: list[np.ndarray] = []
@@ -68,7 +67,8 @@ class ResultWriter:
         return self
 
     def __exit__(self, *_: object) -> None:
-        shutil.rmtree(self.part, ignore_errors=True)
+        remove(self.part)
+        remove(self.replaced)
 
     def follow(self, block: Block) -> None:
         """A block has been stored: merge the chunks that are complete by now.
@@ -76,16 +76,16 @@ class ResultWriter:
         Raises:
             OSError: it cannot be written.
         """
-        if block.chunk == self.merged and not self.path.exists():
+        if block.chunk == self.merged and not self.whole:
             self._merge()
 
     def finish(self) -> Path:
-        """The path of the result, from all blocks; nothing is done if it is there.
+        """The path of the result, from all blocks; nothing is done if it is there and whole.
 
         Raises:
             OSError: it cannot be written.
         """
-        if self.path.exists():
+        if self.whole:
             return self.path
         self._merge()
         left_out = np.concatenate(self.left_out)
@@ -93,12 +93,16 @@ class ResultWriter:
             text = "left out because a number in it was not finite"
             self._array("non_finite_cell", left_out[:, 0], ("left_out",), f"cell of a run {text}")
             self._array("non_finite_run", left_out[:, 1], ("left_out",), f"index of a run {text}")
+        seal(self.group, self.part, self.store.digest)
         _sync(self.part)
+        if not is_whole(self.path, self.store.digest):
+            with suppress(FileNotFoundError):
+                os.rename(self.path, self.replaced)
         try:
             os.rename(self.part, self.path)
         except OSError:
             # Another process was first; it has written the same.
-            if not self.path.exists():
+            if not is_whole(self.path, self.store.digest):
                 raise
         return self.path
 
@@ -110,7 +114,9 @@ class ResultWriter:
             if reach.pending:
                 return
             if chunk == 0:
-                self.group = zarr.create_group(self.part, attributes=_attributes(self.store))
+                self.group = zarr.create_group(
+                    _Folder(self.part), attributes=_attributes(self.store)
+                )
                 self._coordinates()
             self.left_out.append(self.store.non_finite(reach.stored))
             results = merge_chunk(self.store, chunk, reach, self.arms)
@@ -161,7 +167,7 @@ class ResultWriter:
         meaning = {
             "runs": "runs with finite numbers",
             "precise": "whether the cell stopped at the precision asked for, not at its most runs",
-        }.get(name, f"{_MEANING.get(quantity, quantity or name)}: {part}")
+        }.get(name, f"{MEANING.get(quantity, quantity or name)}: {part}")
         return self.group.create_array(
             name,
             shape=(*sweep, *shape),
@@ -235,9 +241,18 @@ class ResultWriter:
             self.coordinates.append(name)
 
 
+class _Folder(LocalStore):
+    """A folder that this process alone writes, on file systems without hard links too."""
+
+    async def set_if_not_exists(self, key: str, value: Buffer) -> None:
+        """Write what is not there yet; the base makes a link, lest another process does so too."""
+        if not await self.exists(key):
+            await self.set(key, value)
+
+
 def _column(values: tuple[Any, ...]) -> np.ndarray:
     if all(isinstance(value, int) and not isinstance(value, bool) for value in values):
-        return np.array(values, np.int64)
+        return np.array(values, np.int64 if abs(max(values, key=abs)) < 2**63 else np.float64)
     if all(isinstance(value, int | float) and not isinstance(value, bool) for value in values):
         return np.array(values, np.float64)
     return np.array([str(value) for value in values], dtype=object)

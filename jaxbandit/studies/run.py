@@ -32,9 +32,11 @@ class Outcome(NamedTuple):
     computed: int
     """Blocks computed now."""
     repaired: int
-    """Of those, blocks that had been damaged."""
+    """Of those, blocks that had been damaged, or were of another study."""
     result: Path | None
     """The merged result; None while blocks of other shards are missing."""
+    remade: bool
+    """Whether a result was there that was damaged, or of another study, and is made again."""
     non_finite: np.ndarray
     """Cells and runs left out, [runs, 2]; of all cells, once the result is there."""
 
@@ -118,10 +120,10 @@ def run_study(
         reaches = [made.reach(chunk) for chunk in chunks]
         bad = np.concatenate([made.non_finite(reach.stored) for reach in reaches])
         if any(reach.pending for reach in reaches):
-            return Outcome(computed, repaired, None, bad)
+            return Outcome(computed, repaired, None, False, bad)
         with _saying_how_to_go_on(made):
             result = writer.finish()
-    return Outcome(computed, repaired, result, bad)
+    return Outcome(computed, repaired, result, writer.damaged, bad)
 
 
 @contextmanager

@@ -1,11 +1,13 @@
 """A study's folder: `study.json`, `blocks/`, and `result.zarr` once all blocks are there.
 
 Blocks are files written once, so processes need no lock: two that compute the same block write the
-same numbers. What is stored decides what is computed next; nothing else is remembered.
+same numbers. What is stored decides what is computed next; nothing else is remembered. Each block
+carries the digest of `study.json`, so that a block of another study is not taken for one of this.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -19,7 +21,14 @@ from jaxbandit.checks import InputError
 from jaxbandit.moments import Moments
 from jaxbandit.studies import layout as layouts
 from jaxbandit.studies import reading, spec
-from jaxbandit.studies.blocks import Arrays, DamagedBlockError, read_block, write_block, write_whole
+from jaxbandit.studies.blocks import (
+    ANEW,
+    Arrays,
+    DamagedBlockError,
+    read_block,
+    write_block,
+    write_whole,
+)
 from jaxbandit.studies.layout import Block, Layout
 from jaxbandit.studies.spec import Study
 from jaxbandit.studies.toml import Source
@@ -28,8 +37,10 @@ _PROGRAM = "jaxbandit study"
 # Successive stages at which an error must be small enough: where rare runs make the error, samples
 # that hold few of them seem precise, and a stage later mostly no more.
 _HOLDS = 2
-# 2: a cell stops where its error is small enough at two successive stages; in 1 it was one.
+# 2: blocks carry their study's digest, and a cell stops where its error is small enough at two
+# successive stages.
 FORMAT = 2
+_CONTENT = ("program", "format", "identity", "study", "layout")
 
 
 class Reach(NamedTuple):
@@ -54,8 +65,10 @@ class Store:
     layout: Layout
     identity: Mapping[str, Any]
     """Of what the bits of the result depend on besides the study."""
+    digest: str
+    """SHA-256 of what `study.json` says; all that belongs to the study carries it."""
     damaged: set[str] = field(default_factory=set)
-    """Blocks found damaged, by name."""
+    """Blocks found damaged, or of another study, by name."""
     _known: dict[Block, Arrays] = field(default_factory=dict)
     """Verified blocks, with the few numbers of them that decide what comes next."""
 
@@ -69,19 +82,21 @@ class Store:
         Raises:
             OSError: it cannot be written; what is stored is as it was.
         """
-        write_block(self.file(block), arrays, provenance)
+        write_block(self.file(block), arrays, {**provenance, "study": self.digest})
         self._known[block] = self._judged(arrays)
 
     def read(self, block: Block) -> tuple[Arrays, Any]:
         """A block that is there, and its provenance.
 
         Raises:
-            DamagedBlockError: its bytes are not those that were written, or of another layout.
+            DamagedBlockError: its bytes are not those that were written, or it is another block.
             OSError: it cannot be read.
         """
         arrays, provenance = read_block(self.file(block))
+        if not isinstance(provenance, dict) or provenance.get("study") != self.digest:
+            raise DamagedBlockError(f"{self.file(block)} is of another study; {ANEW}")
         if tuple(arrays["cells"]) != block.cells or tuple(arrays["tiles"]) != block[1:3]:
-            raise DamagedBlockError(f"{self.file(block)} is damaged: it has other cells or tiles")
+            raise DamagedBlockError(f"{self.file(block)} has other cells or tiles; {ANEW}")
         return arrays, provenance
 
     def reach(self, chunk: int) -> Reach:
@@ -186,13 +201,15 @@ def create(path: Path, study: Study, layout: Layout, identity: Mapping[str, Any]
         InputError: there is something else; the message says what differs.
         OSError: it cannot be made.
     """
-    if path.exists() and not path.is_dir():
-        raise InputError(f"{path} must be a folder for the results, was a file")
-    file = path / "study.json"
+    file, blocks = path / "study.json", path / "blocks"
+    for folder in (path, blocks):
+        if folder.exists() and not folder.is_dir():
+            raise InputError(f"{folder} must be a folder for the results, was a file")
     if not file.exists():
         if path.is_dir() and any(not item.name.startswith(".") for item in path.iterdir()):
+            lost = f", or, if {file} was lost: {_RESTORE}" if blocks.is_dir() else ""
             raise InputError(
-                f"{path} is not the store of a study and not empty; give a folder of its own"
+                f"{path} is not the store of a study and not empty; give a folder of its own{lost}"
             )
         path.mkdir(parents=True, exist_ok=True)
         text = json.dumps(
@@ -208,16 +225,19 @@ def create(path: Path, study: Study, layout: Layout, identity: Mapping[str, Any]
         # Of processes that start together one makes it.
         write_whole(file, text.encode(), replace=False)
     store = open_store(path)
-    ours = {"study": spec.to_table(study), **identity}
-    theirs = {"study": spec.to_table(store.study), **store.identity}
+    ours = {"study": spec.to_table(study), "identity": dict(identity)}
+    theirs = {"study": spec.to_table(store.study), "identity": store.identity}
     differences = list(_differences(ours, theirs))
     if differences:
         raise InputError(
             f"{path} holds another study or version: {'; '.join(differences[:4])}"
             f"{' and more' if len(differences) > 4 else ''}; give another folder, or what it has"
         )
+    # The same study of the same version is cut in the same way.
+    if store.layout != layout:
+        raise _damaged(file, next(_differences(_plain(layout), _plain(store.layout), "layout")))
     # Last: what makes a folder a store is its study.json, of which a kill leaves all or nothing.
-    (path / "blocks").mkdir(exist_ok=True)
+    blocks.mkdir(exist_ok=True)
     return store
 
 
@@ -234,24 +254,50 @@ def open_store(path: Path) -> Store:
     try:
         manifest = json.loads(file.read_text(encoding="utf-8"))
         program, version = manifest["program"], manifest["format"]
-    except (ValueError, KeyError, TypeError):
-        raise InputError(f"{file} is not that of a study, or is damaged") from None
+    except (ValueError, KeyError, TypeError, RecursionError):
+        raise InputError(f"{file} is not that of a study, or is damaged; {_RESTORE}") from None
     if program != _PROGRAM:
-        raise InputError(f"{path} is of another program: {program!r}")
+        raise InputError(f"{path} is of another program: {program!r:.60}")
     if version != FORMAT:
         raise InputError(
-            f"{path} has format {version!r}, this jaxbandit reads format {FORMAT}; "
-            "use the version that wrote it"
+            f"{path} has format {version!r:.60}, this jaxbandit reads format {FORMAT}; "
+            "use the version that wrote it, or sweep into another folder"
         )
     try:
-        study = reading.from_table(manifest["study"], Source(str(file)))
-        return Store(path, study, layouts.from_table(manifest["layout"]), manifest["identity"])
-    except (KeyError, TypeError):
-        raise InputError(f"{file} is damaged; its blocks can be read by no one else") from None
+        tables = [manifest[name] for name in ("study", "layout", "identity")]
+        if not all(isinstance(table, dict) for table in tables):
+            raise InputError("study, layout and identity must be tables")
+        study = reading.from_table(tables[0], Source("study"))
+        layout = layouts.from_table(tables[1], cells=study.cells, runs=study.runs)
+        content = json.dumps({name: manifest[name] for name in _CONTENT}, sort_keys=True)
+    except KeyError as error:
+        raise _damaged(file, f"it has no {error}") from None
+    except RecursionError:
+        raise _damaged(file, "its values are nested too deep") from None
+    except InputError as error:
+        raise _damaged(file, str(error)) from None
+    return Store(path, study, layout, tables[2], hashlib.sha256(content.encode()).hexdigest())
+
+
+_RESTORE = (
+    "the same sweep into an empty folder writes the same study.json: "
+    "copy it from there, and all blocks are kept"
+)
+
+
+def _damaged(file: Path, why: str) -> InputError:
+    return InputError(f"{file} is damaged: {why}; {_RESTORE}")
+
+
+def _plain(layout: Layout) -> Any:
+    """Lists for tuples, as JSON has them."""
+    return json.loads(json.dumps(layout.to_table()))
 
 
 def _differences(ours: Any, theirs: Any, path: str = "") -> Iterator[str]:
     """What differs, in words."""
+    if ours == theirs:
+        return
     if isinstance(ours, dict) and isinstance(theirs, dict):
         for key in dict.fromkeys([*ours, *theirs]):
             where = f"{path}.{key}" if path else key
@@ -259,8 +305,8 @@ def _differences(ours: Any, theirs: Any, path: str = "") -> Iterator[str]:
     elif isinstance(ours, list) and isinstance(theirs, list) and len(ours) == len(theirs):
         for index, items in enumerate(zip(ours, theirs, strict=True)):
             yield from _differences(*items, f"{path}[{index}]")
-    elif ours != theirs:
-        name = path.removeprefix("study.")
+    else:
+        name = path.removeprefix("study.").removeprefix("identity.")
         yield f"{name} is {_short(theirs)} there, {_short(ours)} here"
 
 

@@ -19,6 +19,7 @@ from jaxbandit.online import simulate as online
 from jaxbandit.studies import estimate, reading, run, spec
 from jaxbandit.studies.result import RESULT
 from jaxbandit.studies.run import Outcome, Plan
+from jaxbandit.studies.seal import is_whole
 from jaxbandit.studies.store import open_store
 
 # More than this is asked about: rounds (a day of a hundred cores), bytes, cells.
@@ -105,6 +106,8 @@ def status(path: Path) -> None:
         print(f"not finite: {_runs(bad)}")
     result = path / RESULT
     made = result if result.exists() else "not yet; it is made once all blocks are there"
+    if result.exists() and not is_whole(result, store.digest):
+        made = "damaged, or of another study; the same sweep makes it again from the blocks"
     print(f"result: {made}")
 
 
@@ -115,6 +118,8 @@ def _report(console: Console, planned: Plan, out: Path, outcome: Outcome, second
     if outcome.repaired:
         said += f", {outcome.repaired:,} of them anew because they were damaged"
     where = outcome.result or f"the rest of {out} is for other shards"
+    if outcome.remade:
+        where = f"{where}, made again because it was damaged or of another study"
     console.print(f"{said}; {where}", markup=False)
     bad, runs = outcome.non_finite, planned.study.cells * planned.study.runs
     if len(bad):

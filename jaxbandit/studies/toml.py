@@ -53,8 +53,10 @@ def read(path: Path) -> tuple[dict[str, Any], Source]:
     try:
         text = path.read_text(encoding="utf-8-sig")
         return tomllib.loads(text), Source(str(path), locate(text))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except ValueError as error:
         raise InputError(f"{path} is not TOML: {error}") from None
+    except RecursionError:
+        raise InputError(f"{path}: its values are nested too deep") from None
 
 
 def locate(text: str) -> dict[str, int]:

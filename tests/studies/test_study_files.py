@@ -209,6 +209,44 @@ MISTAKES = [
         "line 25: confidence: delta must lie strictly between 0 and 1, was 2",
     ),
     (STUDY, 'name = "instance"', 'name = "policy"', "line 28: the name 'policy' is taken"),
+    *(
+        (STUDY, 'name = "instance"', f'name = "{name}"', f"line 28: the name '{name}' is taken")
+        for name in (
+            *("precise", "runs", "Round", "left_out", "non_finite_run", "final_regret"),
+            *("regret_mean", "difference_std", "info_ucb_share_sem", "Pulls_Mean"),
+            *("Alpha", "delta", "environment.mean", "offline.count"),
+        )
+    ),
+    *(
+        (STUDY, 'name = "instance"', f'name = "{name}"', "line 28: name must ")
+        for name in (
+            *("", " ", "a ", "zarr.json", ".", "..", ".a", "__a", "a/b", "a\\\\b", "\\u0000x"),
+            *("a\\n", "\\u202e", "x" * 201, "é" * 101),
+        )
+    ),
+    (
+        STUDY.replace('name = "instance"\nlabels = ["easy", "hard"]\n', ""),
+        '"environment.mean"',
+        'name = "environment.mean"\n"environment.mean"',
+        "line 28: the name 'environment.mean' is taken",
+    ),
+    (STUDY, '"hard"', '"easy\\u0000"', "line 29: labels must be 2 different strings"),
+    (
+        STUDY,
+        "[policies.ucb]",
+        '[policies."a - b"]\nkind = "ucb"',
+        "a policy's name must not have ' - ' in it, was 'a - b'",
+    ),
+    (
+        STUDY,
+        "[policies.ucb]",
+        '[policies."a/b"]\nkind = "ucb"',
+        "a policy's name must be printable, without slashes, .* was 'a/b'",
+    ),
+    *(
+        (STUDY, 'kind = "bernoulli"', f"kind = {kind}", "line 8: environment has no kind ")
+        for kind in ("[]", "{}", "3")
+    ),
     (STUDY, '"easy", "hard"', '"easy"', "line 29: labels must be 2 different strings"),
     (
         STUDY,
@@ -389,6 +427,16 @@ def test_examples(root_directory):
 def test_not_toml(tmp_path):
     (tmp_path / "study.toml").write_text("runs = ")
     assert_refused(lambda: reading.load(tmp_path / "study.toml"), "study.toml is not TOML: ")
+    deep = "[" * 100_000 + "]" * 100_000
+    for text, message in (
+        (f"runs = {deep}", "nested too deep"),
+        (f"runs = {'a = {' * 9}", "is not TOML"),
+        (f"{'.'.join('a' * 5000)} = 1", "journey must be"),
+        (f"runs = {'1' * 5000}", "is not TOML: Exceeds the limit"),
+        ('journey = "online"\n[[sweep]]\n' + f"{'.'.join('a' * 5000)} = [1]", "nested too deep"),
+    ):
+        (tmp_path / "study.toml").write_text(text)
+        assert_refused(lambda: reading.load(tmp_path / "study.toml"), message)
     with pytest.raises(FileNotFoundError):
         reading.load(tmp_path / "nothing.toml")
 

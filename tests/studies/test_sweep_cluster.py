@@ -9,6 +9,7 @@ from contextlib import ExitStack
 
 import pytest
 
+from jaxbandit.studies import cluster as cluster_blocks
 from jaxbandit.studies import run, sweep
 from jaxbandit.studies.cluster import on_cluster
 from tests.messages import assert_refused
@@ -92,10 +93,32 @@ def test_a_scheduler_that_is_lost(cluster, start, folder, complete):
     assert_same_store(store, complete)
 
 
-def test_no_scheduler(tmp_path):
+@pytest.mark.parametrize(
+    "address",
+    ["nonsense", "nonsense://x", "", "tcp://", "http://x", "tcp://host:port", "tls://127.0.0.1:3"],
+)
+def test_no_scheduler(tmp_path, address):
     (tmp_path / "study.toml").write_text(STUDY)
-    arguments = {"out": tmp_path / "store", "cluster": "nonsense"}
+    arguments = {"out": tmp_path / "store", "cluster": address}
     assert_refused(
         lambda: sweep.sweep(tmp_path / "study.toml", **arguments),
-        "no Dask scheduler answers at nonsense",
+        f"no Dask scheduler answers at {address}: .* `dask scheduler` prints",
     )
+
+
+def test_a_scheduler_without_workers(capsys, monkeypatch):
+    """It is said, again and again, until it ends."""
+
+    class Client:
+        def scheduler_info(self):
+            return {"workers": {}}
+
+    monkeypatch.setattr(cluster_blocks, "_PATIENCE", (0.01, 0.01))
+    with cluster_blocks._saying_who_is_missing(Client(), "tcp://a:1"):
+        time.sleep(0.5)
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) > 2
+    assert set(lines) == {
+        "jaxbandit: the scheduler at tcp://a:1 has no workers; blocks wait for one: "
+        "dask worker tcp://a:1 --nthreads 1"
+    }

@@ -120,6 +120,11 @@ def test_a_second_process_does_not_compile(finish, folder, complete):
     assert {name for name in contents(cache) if name.endswith("-cache")} == {
         name for name in first if name.endswith("-cache")
     }
-    for path in cache.rglob("*-cache"):
-        path.write_bytes(b"nonsense")
+    programs = sorted(cache.rglob("*-cache"))
+    for number, path in enumerate(programs):
+        data = bytearray(path.read_bytes())
+        data[len(data) // 2] ^= 4
+        path.write_bytes((b"nonsense", b"", data, data[: len(data) // 2], data[:-1])[number % 5])
+    damaged = {path: path.read_bytes() for path in programs}
     assert finish(*arguments, XDG_CACHE_HOME=str(cache))[::2] == (0, "")
+    assert all(path.read_bytes() != data for path, data in damaged.items())
