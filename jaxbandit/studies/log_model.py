@@ -209,13 +209,14 @@ def _learned(header: dict[str, Any], arrays: dict[str, np.ndarray]) -> LogModel:
         if name not in lone and array.dtype != (np.int64 if name == "count" else np.float64):
             raise ValueError(f"{name} is of {array.dtype}")
     d, tasks = len(columns.feature_names), len(task_names)
-    sums = {name: arrays[name] for name in _SUMS}
     row, column = np.tril_indices(d)
-    check_shape("gram", sums["gram"], (tasks, len(row)), "[tasks, features (features + 1) / 2]")
+    packed = arrays["gram"]
+    check_shape("gram", packed, (tasks, len(row)), "[tasks, features (features + 1) / 2]")
     gram = np.empty((tasks, d, d))
-    gram[:, row, column] = gram[:, column, row] = sums["gram"]
+    gram[:, row, column] = gram[:, column, row] = packed
+    sums: dict[str, Any] = {name: arrays[name] for name in _SUMS} | {"gram": gram}
     with jax.enable_x64(True):
-        stats = check_statistics(TaskStatistics(**(sums | {"gram": gram})), d, jnp.dtype(float))
+        stats = check_statistics(TaskStatistics(**sums), d, jnp.dtype(float))
         _check_sums(*map(np.asarray, stats))
         model = HierarchicalGaussian(*(arrays[name] for name in _PARAMETERS))
         check_shape("hyper_mean", model.hyper_mean, (d,), "[features]")
@@ -232,7 +233,9 @@ def _columns(given: dict[str, Any]) -> LogColumns:
     """
     if not all(isinstance(given[name], list) for name in ("features", "one_hot_values")):
         raise ValueError("columns: features and one_hot_values must be lists")
-    lists = {name: tuple(value) for name, value in given.items() if isinstance(value, list)}
+    lists: dict[str, Any] = {
+        name: tuple(names) for name, names in given.items() if isinstance(names, list)
+    }
     columns = LogColumns(**{**given, **lists})
     hot = [] if columns.one_hot is None else [columns.one_hot]
     _check_names("columns", [columns.task, columns.reward, *columns.features, *hot])
