@@ -320,7 +320,7 @@ def test_commands_say_it_in_a_line(tmp_path):
             ("update", [str(log), "--out", str(tmp_path / "new.npz")]),
             ("score", [str(log), "--out", str(tmp_path / "new.csv")]),
             ("fit", ["--task", "user", "--reward", "r", "--out", str(tmp_path / "new.npz")]),
-            ("export", ["--out", str(tmp_path / "new.nc")]),
+            ("export", [str(tmp_path / "new.nc")]),
         )
     ]
     code = """if True:
