@@ -9,11 +9,16 @@ import gzip
 import logging
 import os
 import re
+import time
 import zipfile
 from collections.abc import Callable, Generator, Iterator
+from concurrent.futures import Future, wait
 from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from threading import Thread
 from typing import TYPE_CHECKING, Any, NamedTuple
+from urllib.parse import urlsplit
 
 import numpy as np
 from jaxtyping import Float32, Int32, Int64
@@ -31,6 +36,10 @@ _TERMS = (
     "MovieLens is free for research with acknowledgement and may not be redistributed; cite "
     "Harper and Konstan (2015), The MovieLens Datasets: History and Context, ACM TiiS 5(4)"
 )
+_CHUNK = 1 << 16
+"""Bytes in which a download gets on."""
+_PATIENCE = 60.0
+"""Seconds without getting on, after which it is given up."""
 _LOWEST, _HIGHEST = 0.5, 5.0  # stars, in every release
 
 
@@ -109,7 +118,8 @@ def fetch_movielens(
         The archive's path, for `load_movielens`.
 
     Raises:
-        InputError: it cannot be downloaded or stored, or its checksum differs.
+        InputError: it cannot be downloaded or stored, comes too slowly (a minute passes without
+            another 64 KiB), or its checksum differs.
 
     Source:
         https://grouplens.org/datasets/movielens/1m/
@@ -123,10 +133,11 @@ def fetch_movielens(
         if target.is_file() and pooch.file_hash(str(target), algorithm) == digest:
             return target
         notify(f"Downloading {url} to {directory}. {_TERMS}.")
-        # One attempt: whoever is offline should hear of it at once.
-        download = pooch.HTTPDownloader(timeout=30, chunk_size=1 << 16)
-        with _quiet(pooch.get_logger()):
-            pooch.retrieve(url, known_hash, name, directory, downloader=download)
+        directory.mkdir(parents=True, exist_ok=True)
+        # What comes is put where it belongs when whole, and goes with its folder if it is not.
+        with TemporaryDirectory(dir=directory, ignore_cleanup_errors=True) as folder:
+            _download(pooch, url, known_hash, name, folder)
+            os.replace(Path(folder, name), target)
     except (OSError, ValueError) as error:  # a connection's errors, and a checksum's
         if (response := getattr(error, "response", None)) is not None:
             response.close()  # pooch leaves a refused request's connection open
@@ -136,6 +147,57 @@ def fetch_movielens(
             "give its directory with --movielens DIR"
         ) from None
     return target
+
+
+class _Progress:
+    """When a download last got on, as pooch reports it to progress bars."""
+
+    def __init__(self) -> None:
+        self.total = 0
+        self.at = time.monotonic()
+
+    def update(self, _: int) -> None:
+        """Another chunk has come."""
+        self.at = time.monotonic()
+
+    def reset(self) -> None:
+        """Asked for at the end, as is `close`."""
+
+    def close(self) -> None:
+        """Nothing to do."""
+
+
+def _download(pooch: Any, url: str, known_hash: str, name: str, folder: str) -> None:
+    """Download to a folder, while it gets on.
+
+    A server that sends a byte now and then keeps a connection's own timeout from passing, within
+    headers too, and nothing interrupts a thread that waits for it. So it waits in a thread of its
+    own, which is abandoned; a process may end before it.
+
+    Raises:
+        TimeoutError: it does not get on.
+    """
+    progress, ended = _Progress(), Future[None]()
+    # One attempt: whoever is offline should hear of it at once.
+    download = pooch.HTTPDownloader(timeout=_PATIENCE, chunk_size=_CHUNK, progressbar=progress)
+
+    def work() -> None:
+        try:
+            pooch.retrieve(url, known_hash, name, folder, downloader=download)
+        except BaseException as error:
+            ended.set_exception(error)
+        else:
+            ended.set_result(None)
+
+    with _quiet(pooch.get_logger()):
+        Thread(target=work, daemon=True).start()
+        while (remaining := progress.at + _PATIENCE - time.monotonic()) > 0:
+            wait([ended], remaining)
+            if ended.done():
+                return ended.result()
+    raise TimeoutError(
+        f"{urlsplit(url).hostname} sent less than {_CHUNK >> 10} KiB within {_PATIENCE:g} s"
+    )
 
 
 class _Layout(NamedTuple):

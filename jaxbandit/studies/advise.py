@@ -18,7 +18,7 @@ from jaxbandit.datasets.log_values import same_names
 from jaxbandit.datasets.missing import MISSING
 from jaxbandit.online.arms import OfflineArms
 from jaxbandit.studies import contest, contest_plots
-from jaxbandit.studies.arm_posterior import ArmRecords, arm_posterior, draw_means
+from jaxbandit.studies.arm_posterior import ArmRecords, arm_posterior, best_shares
 from jaxbandit.studies.figures import FigureResult
 from jaxbandit.studies.files import check_folder
 from jaxbandit.studies.reproduce import reporting, write_result
@@ -65,7 +65,7 @@ def advise(question: Question, out: Path, console: Console) -> None:
     out.mkdir(parents=True, exist_ok=True)
     unit = question.high - question.low
     posterior = arm_posterior(records)
-    means = draw_means(posterior, contest.DRAWS, np.random.default_rng(question.seed))
+    means = posterior.draw(contest.DRAWS, np.random.default_rng(question.seed)).mean
     arms = summary(names, records, question.low + unit * means, question.low, unit)
     if dropped:
         console.print(f"{dropped:,} records left out: a value is missing")
@@ -83,9 +83,12 @@ def advise(question: Question, out: Path, console: Console) -> None:
         )
     results = contest.table(played, unit)
     lines = contest.answers(results) + contest.of_ties(played)
-    lines.append(
-        f"the best arm is {_best(arms)['arm']} with probability {_best(arms)['best_share']:.0%}"
-    )
+    lines.append(_of_best(arms))
+    if np.sum(records.count > 0) == 1:
+        lines.append(
+            "only one arm has records: how much arms differ is not known, and what is said of the "
+            "others is no more than what is assumed of all arms"
+        )
     figure = FigureResult(
         results,
         contest_plots.over_horizons(results, f"{question.log.name}: policies from this log"),
@@ -151,6 +154,13 @@ def read_arms(question: Question) -> tuple[list[str], ArmRecords, int]:
     )
     if not records.binary and not np.any(records.count > 1):
         raise InputError(f"{question.log}: some arm must have 2 records, to tell noise from means")
+    if not records.binary and np.isclose(
+        records.square.sum() * records.count.sum(), records.total.sum() ** 2, rtol=1e-12, atol=0
+    ):
+        raise InputError(
+            f"{question.log}: column {question.reward!r} is always the same, as far as numbers in "
+            f"[{low:g}, {question.high:g}] tell; give --low and --high closer to the rewards"
+        )
     return names, records, dropped
 
 
@@ -161,10 +171,14 @@ def summary(
     low: float,
     unit: float,
 ) -> pl.DataFrame:
-    """What the log says of each arm: records, mean reward, and the posterior of its mean."""
+    """What the log says of each arm: records, mean reward, and the posterior of its mean.
+
+    `best_share`, the probability of being best, is null where there are fewer records than
+    `enough`.
+    """
     count = records.count
     interval = np.quantile(means, _INTERVAL, axis=0)
-    best = np.bincount(means.argmax(axis=1), minlength=len(names)) / len(means)
+    best = best_shares(means) if count.sum() >= enough(len(names)) else [None] * len(names)
     observed = low + unit * records.total / np.where(count > 0, count, np.nan)
     return pl.DataFrame(
         {
@@ -174,9 +188,18 @@ def summary(
             "posterior_mean": means.mean(axis=0),
             "posterior_low": interval[0],
             "posterior_high": interval[1],
-            "best_share": best,
+            "best_share": pl.Series(best, dtype=pl.Float64),
         }
     )
+
+
+def enough(arms: int) -> int:
+    """Records from which on it is said which arm is best: with fewer, that is more prior than log.
+
+    Args:
+        arms: number of arms.
+    """
+    return max(10, 2 * arms)
 
 
 def _check(question: Question) -> list[int]:
@@ -196,8 +219,15 @@ def _check(question: Question) -> list[int]:
     return sorted(set(question.horizon))
 
 
-def _best(arms: pl.DataFrame) -> dict[str, object]:
-    return arms.row(arms["best_share"].arg_max() or 0, named=True)
+def _of_best(arms: pl.DataFrame) -> str:
+    records, least = arms["records"].sum(), enough(len(arms))
+    if records < least:
+        return (
+            f"{records} records are too few to say which of {len(arms)} arms is best, and what is "
+            f"said of policies rests on what is assumed of arms; log at least {least}"
+        )
+    best = arms.row(arms["best_share"].arg_max() or 0, named=True)
+    return f"the best arm is {best['arm']} with probability {best['best_share']:.0%}"
 
 
 def _shown(arms: pl.DataFrame, most: int = 20) -> Table:
@@ -213,6 +243,6 @@ def _shown(arms: pl.DataFrame, most: int = 20) -> Table:
             "none" if observed is None else f"{observed:.4g}",
             f"{row['posterior_mean']:.4g}",
             f"{row['posterior_low']:.4g} to {row['posterior_high']:.4g}",
-            f"{row['best_share']:.0%}",
+            "not said" if row["best_share"] is None else f"{row['best_share']:.0%}",
         )
     return table

@@ -5,15 +5,26 @@ total s_i for arm i,
 
 rewards 0 or 1: $\mu_i \sim \text{Beta}(\kappa m, \kappa (1 - m))$, so
 $\mu_i \mid s_i \sim \text{Beta}(\kappa m + s_i, \kappa (1 - m) + n_i - s_i)$;
-otherwise: $\mu_i \sim N(m, \tau^2)$ and rewards $N(\mu_i, \sigma^2)$, $\sigma$ from within arms.
+otherwise: rewards $N(\mu_i, \sigma^2)$ and $\mu_i \sim N(m, \rho^2 \sigma^2)$.
 
-(m, kappa) and (m, tau) lie on a grid, each point of which weighs as much as its likelihood, means
-integrated out, times its prior: uniform in the log-odds of m, or in m, and in the spread
-$\kappa^{-1/2} \le 1$, or tau. A uniform prior of the means instead would take one click in a
-hundred records for a rate of two in a hundred.
+(m, kappa) lie on a grid, each point of which weighs as much as its likelihood, means integrated
+out, times its prior: uniform in the log-odds of m, and in the logarithm of the spread
+$\kappa^{-1/2}$ from .01 (arms are as good as the same) to 1. A uniform prior of the means instead
+would take one click in a hundred records for a rate of two in a hundred.
+
+rho lies on a grid too, uniform in its logarithm from .01 to 100 (noise hardly matters); m and
+$\log \sigma$ are uniform. Given rho, all else is integrated exactly: with
+$w_i = 1 / (\rho^2 + 1 / n_i)$ and N records, $\hat m$ the mean of the arms' mean rewards that is
+weighted by w, W the sum of the weights, and S the sum of squares within arms plus
+$\sum_i w_i (\bar y_i - \hat m)^2$,
+
+$\sigma^2 \sim S / \chi^2_{N - 1}$, $m \mid \sigma \sim N(\hat m, \sigma^2 / W)$,
+$\mu_i \mid m, \sigma \sim N(v_i (m / \rho^2 + s_i), \sigma^2 v_i)$ with
+$1 / v_i = 1 / \rho^2 + n_i$, and the likelihood of rho is
+$\prod_i w_i^{1/2} \, W^{-1/2} \, S^{-(N - 1) / 2}$.
 
 Source:
-    Gelman et al. 2013, "Bayesian Data Analysis", sections 5.3 and 5.4.
+    Gelman et al. 2013, "Bayesian Data Analysis", sections 3.2, 5.3 and 5.4.
 """
 
 from __future__ import annotations
@@ -26,8 +37,12 @@ from scipy.special import betaln, expit, logit
 
 _POINTS = 61
 """Of the grid, on a side."""
-_NARROWEST = 1e-3
-"""Least spread of arms, of the largest."""
+_SPREADS = np.geomspace(0.01, 1, _POINTS)
+"""Of arms whose rewards are 0 or 1."""
+_RATIOS = np.geomspace(0.01, 100, _POINTS)
+"""Of the spread of arms to the noise."""
+_LARGEST_STD = 0.5
+"""Of rewards in [0, 1]."""
 
 
 class ArmRecords(NamedTuple):
@@ -44,94 +59,135 @@ class ArmRecords(NamedTuple):
         return bool(np.all(self.square == self.total))
 
 
-class ArmPosterior(NamedTuple):
-    """A mixture over the points of the grid."""
+class ArmDraws(NamedTuple):
+    """Draws from a posterior."""
+
+    mean: Float[np.ndarray, "draws arms"]
+    noise_std: Float[np.ndarray, " draws"] | None
+    """Of a reward, drawn along with the means; None where rewards are 0 or 1."""
+
+
+class BetaArms(NamedTuple):
+    """A mixture over the points of the grid, where rewards are 0 or 1."""
 
     weight: Float[np.ndarray, " points"]
-    first: Float[np.ndarray, "points arms"]
-    """Successes, or means."""
-    second: Float[np.ndarray, "points arms"]
-    """Failures, or standard deviations."""
+    successes: Float[np.ndarray, "points arms"]
+    failures: Float[np.ndarray, "points arms"]
     prior: tuple[float, float]
-    """Of a mean, at the likeliest point: successes and failures, or mean and standard deviation."""
-    noise_std: float | None
-    """Of a reward; None where rewards are 0 or 1."""
+    """Successes and failures, at the median spread and the likeliest m."""
+
+    def draw(self, draws: int, rng: np.random.Generator) -> ArmDraws:
+        """Means from the posterior."""
+        point = rng.choice(len(self.weight), draws, p=self.weight)
+        return ArmDraws(rng.beta(self.successes[point], self.failures[point]), None)
+
+
+class NormalArms(NamedTuple):
+    """A mixture over ratios of the spread of arms to the noise; given one, all is known exactly.
+
+    Given the noise's standard deviation sigma, the means are `centre` plus sigma times
+    (`common` z + `single` z_i), z and z_i standard normal; sigma^2 is `square` over a chi-squared
+    number.
+    """
+
+    weight: Float[np.ndarray, " points"]
+    centre: Float[np.ndarray, "points arms"]
+    common: Float[np.ndarray, "points arms"]
+    single: Float[np.ndarray, "points arms"]
+    square: Float[np.ndarray, " points"]
+    freedom: float
+    """Degrees of freedom: records less one."""
+    prior: tuple[float, float]
+    """Of a mean, at the median ratio: mean and standard deviation."""
+    noise_std: float
+    """Of a reward, at the median ratio."""
+
+    def draw(self, draws: int, rng: np.random.Generator) -> ArmDraws:
+        """Means and noise from the posterior; those that no rewards in [0, 1] have are clipped."""
+        point = rng.choice(len(self.weight), draws, p=self.weight)
+        std = np.sqrt(self.square[point] / rng.chisquare(self.freedom, draws))
+        shared = self.common[point] * rng.standard_normal((draws, 1))
+        alone = self.single[point] * rng.standard_normal(self.centre[point].shape)
+        mean = self.centre[point] + std[:, None] * (shared + alone)
+        return ArmDraws(np.clip(mean, 0, 1), np.minimum(std, _LARGEST_STD))
+
+
+ArmPosterior = BetaArms | NormalArms
 
 
 def arm_posterior(records: ArmRecords) -> ArmPosterior:
     """The posterior of the means.
 
     Args:
-        records: of at least one record, and of some arm two where rewards are not 0 or 1.
+        records: of at least one record; where rewards are not 0 or 1, of some arm two, and not all
+            rewards the same.
     """
     return _beta(records) if records.binary else _normal(records)
 
 
-def draw_means(
-    posterior: ArmPosterior, draws: int, rng: np.random.Generator
-) -> Float[np.ndarray, "draws arms"]:
-    """Means drawn from the posterior; a normal one's beyond [0, 1] are moved to its ends."""
-    point = rng.choice(len(posterior.weight), draws, p=posterior.weight)
-    first, second = posterior.first[point], posterior.second[point]
-    if posterior.noise_std is None:
-        return rng.beta(first, second)
-    return np.clip(rng.normal(first, second), 0, 1)
+def best_shares(mean: Float[np.ndarray, "draws arms"]) -> Float[np.ndarray, " arms"]:
+    """The share of draws in which an arm has the largest mean, ties divided."""
+    best = mean == mean.max(axis=1, keepdims=True)
+    return np.mean(best / best.sum(axis=1, keepdims=True), axis=0)
 
 
-def _beta(records: ArmRecords) -> ArmPosterior:
+def _beta(records: ArmRecords) -> BetaArms:
     count, total = records.count, records.total
     smooth = (total + 0.5) / (count + 1)
     pooled = (total.sum() + 0.5) / (count.sum() + 1)
     centre, error = logit(pooled), 1 / np.sqrt(count.sum() * pooled * (1 - pooled) + 1)
     offset, offset_step = _around(error, 2 + np.ptp(logit(smooth)))
-    spread, spread_step = _spreads(1.0)
-    m, u = (x.ravel() for x in np.meshgrid(expit(centre + offset), spread, indexing="ij"))
+    m, u = (x.ravel() for x in np.meshgrid(expit(centre + offset), _SPREADS, indexing="ij"))
     successes, failures = m / u**2, (1 - m) / u**2
-    first, second = successes[:, None] + total, failures[:, None] + (count - total)
-    fit = np.sum(betaln(first, second) - betaln(successes, failures)[:, None], axis=1)
-    weight = _weights(fit, offset_step, spread_step)
-    best = int(np.argmax(weight))
-    return ArmPosterior(weight, first, second, (successes[best], failures[best]), None)
+    hits, misses = successes[:, None] + total, failures[:, None] + (count - total)
+    fit = np.sum(betaln(hits, misses) - betaln(successes, failures)[:, None], axis=1)
+    weight = _weights(fit, np.repeat(offset_step, _POINTS))
+    grid = weight.reshape(_POINTS, _POINTS)
+    middle = _median(grid.sum(axis=0))
+    point = int(grid[:, middle].argmax()) * _POINTS + middle
+    return BetaArms(weight, hits, misses, (successes[point], failures[point]))
 
 
-def _normal(records: ArmRecords) -> ArmPosterior:
+def _normal(records: ArmRecords) -> NormalArms:
     count, total = records.count, records.total
-    seen = count > 0
-    mean = np.where(seen, total / np.where(seen, count, 1), 0)
-    within = np.sum(records.square - count * mean**2) / max(count.sum() - seen.sum(), 1)
-    noise = float(np.sqrt(max(within, 1e-12)))
-    pooled, width = total.sum() / count.sum(), np.ptp(mean[seen])
-    offset, offset_step = _around(noise / np.sqrt(count.sum()), width + 2 * noise)
-    spread, spread_step = _spreads(2 * (noise + width))
-    m, tau = (x.ravel() for x in np.meshgrid(pooled + offset, spread, indexing="ij"))
-    # An arm's mean reward is N(m, tau^2 + sigma^2 / n_i).
-    var = tau[:, None] ** 2 + noise**2 / count[seen]
-    fit = -0.5 * np.sum(np.log(var) + (mean[seen] - m[:, None]) ** 2 / var, axis=1)
-    weight = _weights(fit, offset_step, spread_step)
-    precision = 1 / tau[:, None] ** 2 + count / noise**2
-    first = (m[:, None] / tau[:, None] ** 2 + total / noise**2) / precision
-    best = int(np.argmax(weight))
-    return ArmPosterior(weight, first, precision**-0.5, (m[best], tau[best]), noise)
+    some = count > 0
+    mean = total[some] / count[some]
+    within = max(float(np.sum(records.square) - np.sum(total[some] * mean)), 0.0)
+    ratio = _RATIOS[:, None]
+    w = 1 / (ratio**2 + 1 / count[some])
+    everything = w.sum(axis=1)
+    m = w @ mean / everything
+    square = within + np.sum(w * (mean - m[:, None]) ** 2, axis=1)
+    freedom = count.sum() - 1
+    fit = 0.5 * (np.sum(np.log(w), axis=1) - np.log(everything) - freedom * np.log(square))
+    weight = _weights(fit, np.ones(_POINTS))
+    var = 1 / (1 / ratio**2 + count)
+    middle = _median(weight)
+    noise = float(np.sqrt(square[middle] / freedom))
+    return NormalArms(
+        weight,
+        centre=var * (m[:, None] / ratio**2 + total),
+        common=var / ratio**2 / np.sqrt(everything)[:, None],
+        single=np.sqrt(var),
+        square=square,
+        freedom=freedom,
+        prior=(float(m[middle]), float(_RATIOS[middle]) * noise),
+        noise_std=noise,
+    )
 
 
 def _around(fine: float, reach: float) -> tuple[np.ndarray, np.ndarray]:
     """Offsets from zero, `fine` apart near it, out to `reach`; and the length each stands for."""
     offset = fine * np.sinh(np.linspace(-1, 1, _POINTS) * np.arcsinh(reach / fine))
-    return offset, _lengths(offset)
+    return offset, np.convolve(np.diff(offset), [0.5, 0.5])
 
 
-def _spreads(largest: float) -> tuple[np.ndarray, np.ndarray]:
-    """Spreads in geometric progression up to the largest, and the length each stands for."""
-    spread = largest * np.geomspace(_NARROWEST, 1, _POINTS)
-    return spread, _lengths(spread)
-
-
-def _lengths(at: np.ndarray) -> np.ndarray:
-    """Weights of the trapezoidal rule."""
-    return np.convolve(np.diff(at), [0.5, 0.5])
-
-
-def _weights(fit: np.ndarray, *steps: np.ndarray) -> np.ndarray:
-    """Of each point, from log-likelihoods and lengths of the grid's cells; they sum to one."""
-    weight = np.exp(fit - fit.max()) * np.outer(*steps).ravel()
+def _weights(fit: np.ndarray, length: np.ndarray) -> np.ndarray:
+    """Of each point, from its log-likelihood and the length it stands for; they sum to one."""
+    weight = np.exp(fit - fit.max()) * length
     return weight / weight.sum()
+
+
+def _median(weight: np.ndarray) -> int:
+    """The point at which half the weight is reached."""
+    return int(np.searchsorted(np.cumsum(weight), 0.5))

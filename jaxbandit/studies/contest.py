@@ -25,7 +25,7 @@ from jaxbandit.online.policies.thompson import thompson_bernoulli, thompson_gaus
 from jaxbandit.online.policies.ucb import ucb
 from jaxbandit.online.results import SimulationResult
 from jaxbandit.online.simulate import simulate
-from jaxbandit.studies.arm_posterior import ArmPosterior, draw_means
+from jaxbandit.studies.arm_posterior import ArmPosterior, BetaArms
 
 DRAWS = 4096
 """Draws of the means; a run takes one of them."""
@@ -64,7 +64,7 @@ def play(
     """Play all policies on common random numbers; in each run means are drawn anew.
 
     UCB, LCB and OtO have delta = 1/T^2, so that each horizon is a game of its own, a cell; Thompson
-    sampling knows no horizon and is played once. It starts from the posterior's likeliest prior.
+    sampling knows no horizon and is played once. It starts from one prior, the posterior's `prior`.
 
     Args:
         posterior: of the means.
@@ -75,8 +75,9 @@ def play(
         seed: of everything random.
         progress: called with (games done, games).
     """
-    means = draw_means(posterior, DRAWS, np.random.default_rng(seed))
-    environment = partial(_draw, jnp.asarray(means, float), posterior.noise_std)
+    drawn = posterior.draw(DRAWS, np.random.default_rng(seed))
+    noise = None if drawn.noise_std is None else jnp.asarray(drawn.noise_std, float)
+    environment = partial(_draw, jnp.asarray(drawn.mean, float), noise)
     longest = max(horizons)
     game = partial(
         simulate,
@@ -87,7 +88,7 @@ def play(
         threads=1,
     )
     each = [(alpha, horizon) for alpha in alphas for horizon in horizons]
-    if posterior.noise_std is None:
+    if isinstance(posterior, BetaArms):
         thompson = thompson_bernoulli(*posterior.prior)
     else:
         mean, std = posterior.prior
@@ -130,16 +131,19 @@ def play(
     )
 
 
-def _draw(means: Array, noise_std: float | None, key: Array) -> Environment:
-    mean = means[jax.random.randint(key, (), 0, len(means))]
-    return bernoulli_arms(mean) if noise_std is None else gaussian_arms(mean, noise_std)
+def _draw(means: Array, noise_std: Array | None, key: Array) -> Environment:
+    index = jax.random.randint(key, (), 0, len(means))
+    if noise_std is None:
+        return bernoulli_arms(means[index])
+    return gaussian_arms(means[index], noise_std[index])
 
 
 def table(contest: Contest, unit: float = 1.0) -> pl.DataFrame:
     """One row a horizon and policy; LCB only where it has something to choose by.
 
-    `least_share` is the share of runs in which the policy has the least regret, ties divided;
-    `excess` its regret less that of the policy with the least mean, with its paired error.
+    Policies whose plays differ in no run count as one, which `alike` names. `least_share` is the
+    share of runs in which the policy has the least regret, ties divided; `excess` its regret less
+    that of the policy with the least mean, with its paired error.
 
     Args:
         contest: what was played.
@@ -149,10 +153,17 @@ def table(contest: Contest, unit: float = 1.0) -> pl.DataFrame:
     for index, horizon in enumerate(contest.horizons):
         names = [name for name in contest.regret if name[0] != "LCB" or horizon not in contest.tied]
         at = np.stack([contest.regret[name][index] for name in names])
-        least = at == at.min(axis=0)
-        share = (least / least.sum(axis=0)).mean(axis=1)
+        plays, which = np.unique(at, axis=0, return_inverse=True)
+        which = which.ravel()
+        least = plays == plays.min(axis=0)
+        share = (least / least.sum(axis=0)).mean(axis=1)[which]
         best = names[int(at.mean(axis=1).argmin())]
-        for (policy, alpha), regret, won in zip(names, at, share, strict=True):
+        titles = [title({"policy": policy, "alpha": alpha}) for policy, alpha in names]
+        alike = [
+            " = ".join(name for name, play in zip(titles, which, strict=True) if play == index)
+            for index in which
+        ]
+        for (policy, alpha), regret, won, group in zip(names, at, share, alike, strict=True):
             excess, error = contest.paired((policy, alpha), best, index)
             rows.append(
                 {
@@ -163,6 +174,7 @@ def table(contest: Contest, unit: float = 1.0) -> pl.DataFrame:
                     "regret_sem": unit * regret.std(ddof=1) / np.sqrt(len(regret)),
                     "regret_90": unit * np.quantile(regret, 0.9),
                     "logged_regret_mean": unit * contest.logged[index],
+                    "alike": group,
                     "least_share": won,
                     "excess_mean": unit * excess,
                     "excess_sem": unit * error,
@@ -176,7 +188,8 @@ def answers(results: pl.DataFrame) -> list[str]:
     """Which policy for which horizon, how sure that is, and which one if the horizon is open."""
     lines = []
     for part in results.partition_by("horizon", maintain_order=True):
-        ranked = list(part.sort("regret_mean").iter_rows(named=True))
+        apart = part.unique("alike", keep="first", maintain_order=True)
+        ranked = list(apart.sort("regret_mean", maintain_order=True).iter_rows(named=True))
         best = ranked[0]
         width = errors_each_side(best["runs"])
         alike = [row for row in ranked[1:] if row["excess_mean"] <= width * row["excess_sem"]]
@@ -187,10 +200,11 @@ def answers(results: pl.DataFrame) -> list[str]:
             f"the least of all policies in {best['least_share']:.0%} of draws"
         )
         if alike:
-            line += f"; not told apart from {', '.join(map(title, alike))}"
+            line += f"; not told apart from {', '.join(row['alike'] for row in alike)}"
         if clear is not None:
             line += (
-                f"; {clear['excess_mean']:.3g} ± {clear['excess_sem']:.2g} less than {title(clear)}"
+                f"; {clear['excess_mean']:.3g} ± {clear['excess_sem']:.2g} less than "
+                f"{clear['alike']}"
             )
         lines.append(line)
     if len(lines) > 1:
@@ -202,11 +216,12 @@ def answers(results: pl.DataFrame) -> list[str]:
             .filter(pl.col("played") == pl.col("played").max())
             .sort("ratio")
         )
-        row = worst.row(0, named=True)
-        most = f"at most {row['ratio']:.3g} times the least regret of all policies"
-        if row["ratio"] <= 1:
+        least = worst["ratio"][0]
+        names = " or ".join(map(title, worst.filter(ratio=least).iter_rows(named=True)))
+        most = f"at most {least:.3g} times the least regret of all policies"
+        if least <= 1:
             most = "the least regret of all policies"
-        lines.append(f"horizon unknown: play {title(row)}: it has {most} at every horizon above")
+        lines.append(f"horizon unknown: play {names}: it has {most} at every horizon above")
     return lines
 
 
@@ -215,10 +230,12 @@ def _advice(best: dict[str, Any]) -> str:
     beyond = best["regret_mean"] - best["logged_regret_mean"]
     error = errors_each_side(best["runs"]) * best["regret_sem"]
     if beyond > error:
-        return f"keep playing arms as logged, which loses less than even {title(best)}"
+        return f"keep playing arms as logged, which loses less than even {best['alike']}"
     if beyond >= -error:
-        return f"play {title(best)} or keep playing arms as logged, which is not told apart from it"
-    return f"play {title(best)}"
+        return (
+            f"play {best['alike']} or keep playing arms as logged, which is not told apart from it"
+        )
+    return f"play {best['alike']}"
 
 
 def of_ties(contest: Contest) -> list[str]:

@@ -6,6 +6,7 @@ import os
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
+from uuid import uuid4
 
 from jaxbandit.checks import InputError
 
@@ -64,7 +65,7 @@ def whole(path: Path) -> Generator[Path]:
         InputError: as `check_place`.
     """
     check_place(path)
-    part = path.with_name(f".{path.name}.part")
+    part = path.with_name(f".{path.name}.{uuid4().hex}.part")  # Of this writer alone.
     try:
         yield part
         os.replace(part, path)

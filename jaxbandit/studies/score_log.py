@@ -76,6 +76,11 @@ def score_candidates(
     parts = []
     with jax.enable_x64(True):
         posteriors = _posteriors(learned)
+        if not all(np.all(np.isfinite(part)) for part in posteriors):
+            raise InputError(
+                f"{model}: its numbers are too large to score with; scale rewards and features "
+                "down and fit it again"
+            )
         index = {name: number for number, name in enumerate(learned.task_names)}
         for batch in file.batches(columns.features, names, drop_missing=drop_missing):
             dropped += batch.dropped

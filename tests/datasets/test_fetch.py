@@ -1,13 +1,15 @@
+import contextlib
 import hashlib
 import socket
 import sys
 import threading
+import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
 from jaxbandit.checks import InputError
-from jaxbandit.datasets import fetch_movielens
+from jaxbandit.datasets import fetch_movielens, movielens
 
 ARCHIVE = b"an archive, as far as a checksum can tell"
 KNOWN = "md5:" + hashlib.md5(ARCHIVE).hexdigest()
@@ -92,6 +94,102 @@ def test_no_connection(tmp_path, monkeypatch):
         said = refusal(tmp_path, f"http://127.0.0.1:{taken.getsockname()[1]}/ml-1m.zip")
     assert "refused" in said
     assert list(tmp_path.iterdir()) == []
+
+
+def drip(connection, data, stop):
+    """Byte by byte, each before a wait for the next would run out."""
+    for byte in data:
+        connection.sendall(bytes([byte]))
+        if stop.wait(0.1):
+            return
+
+
+HEADERS = b"HTTP/1.1 200 OK\r\nContent-Length: 300000\r\n\r\n"
+TOO_SLOW = {
+    "headers byte by byte": (b"", HEADERS * 100),
+    "nothing at all": (b"", b""),
+    "half, then nothing": (HEADERS + bytes(150_000), b""),
+    "half, then byte by byte": (HEADERS + bytes(150_000), bytes(100_000)),
+    "bytes without an end": (b"HTTP/1.1 200 OK\r\n\r\n", bytes(100_000)),
+    "chunks of a byte": (
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n",
+        b"1\r\nx\r\n" * 9999,
+    ),
+}
+
+
+@pytest.mark.parametrize("name", TOO_SLOW)
+def test_a_server_that_keeps_one_waiting(name, tmp_path, monkeypatch):
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    monkeypatch.setattr(movielens, "_PATIENCE", 0.5)
+    at_once, slowly = TOO_SLOW[name]
+    stop = threading.Event()
+    before = set(threading.enumerate())
+
+    def serve():
+        connection, _ = listener.accept()
+        with connection, contextlib.suppress(OSError):
+            connection.recv(1 << 16)
+            connection.sendall(at_once)
+            drip(connection, slowly, stop)
+            stop.wait(20)
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        server = threading.Thread(target=serve)
+        server.start()
+        started = time.monotonic()
+        said = refusal(tmp_path, f"http://127.0.0.1:{listener.getsockname()[1]}/ml-1m.zip")
+        assert time.monotonic() - started < 10
+        stop.set()
+        server.join(10)
+    assert "127.0.0.1" in said
+    assert "within 0.5 s" in said or "timed out" in said
+    assert list(tmp_path.iterdir()) == []
+    for thread in set(threading.enumerate()) - before:
+        thread.join(10)
+    assert list(tmp_path.iterdir()) == []  # Nor by the thread that waited on.
+
+
+def test_a_server_that_stops_half_way(tmp_path, monkeypatch):
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+
+    def serve():
+        connection, _ = listener.accept()
+        with connection:
+            connection.recv(1 << 16)
+            connection.sendall(HEADERS + bytes(150_000))
+
+    (tmp_path / "ml-1m.zip").write_bytes(b"an older copy")
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        server = threading.Thread(target=serve)
+        server.start()
+        refusal(tmp_path, f"http://127.0.0.1:{listener.getsockname()[1]}/ml-1m.zip")
+        server.join(10)
+    assert [path.read_bytes() for path in tmp_path.iterdir()] == [b"an older copy"]
+
+
+def test_a_slow_download_that_gets_on_is_waited_for(tmp_path, monkeypatch):
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    monkeypatch.setattr(movielens, "_PATIENCE", 1.0)
+    data = bytes(1 << 18)
+
+    def serve():
+        connection, _ = listener.accept()
+        with connection:
+            connection.recv(1 << 16)
+            connection.sendall(f"HTTP/1.1 200 OK\r\nContent-Length: {len(data)}\r\n\r\n".encode())
+            for start in range(0, len(data), 1 << 16):
+                time.sleep(0.4)
+                connection.sendall(data[start : start + (1 << 16)])
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        server = threading.Thread(target=serve)
+        server.start()
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}/ml-1m.zip"
+        known = "md5:" + hashlib.md5(data).hexdigest()
+        path = fetch_movielens(tmp_path, url, known, notify=lambda _: None)
+        server.join(10)
+    assert path.read_bytes() == data
 
 
 def test_a_cache_that_cannot_be_written(tmp_path, server):

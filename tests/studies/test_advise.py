@@ -15,7 +15,7 @@ from rich.console import Console
 import jaxbandit as jb
 from jaxbandit.studies import contest
 from jaxbandit.studies.advise import Question, advise, read_arms, summary
-from jaxbandit.studies.arm_posterior import arm_posterior
+from jaxbandit.studies.arm_posterior import ArmRecords, arm_posterior
 from tests.messages import assert_refused
 
 HORIZONS = (20, 400)
@@ -77,7 +77,9 @@ def test_rewards_are_moved_to_the_unit_interval_and_back(tmp_path):
     means = np.array([[1.0, 2.0], [1.5, 0.5]])
     arms = summary(names, records, means, -2.0, 6.0)
     assert arms["reward_mean"].to_list() == pytest.approx([1, 1.75])
-    assert arms["best_share"].to_list() == [0.5, 0.5]
+    assert arms["best_share"].to_list() == [None, None]  # 4 records say little.
+    many = ArmRecords(*(6 * sums for sums in records))
+    assert summary(names, many, means, -2.0, 6.0)["best_share"].to_list() == [0.5, 0.5]
     assert arms["posterior_mean"].to_list() == [1.25, 1.25]
 
 
@@ -96,7 +98,7 @@ def test_games_are_those_of_policies_by_themselves(played):
 def test_regret_of_the_log(played, log):
     """The mean over draws of T (mu_* - sum of shares times mu)."""
     _, records, _ = read_arms(asked(log))
-    means = contest.draw_means(arm_posterior(records), contest.DRAWS, np.random.default_rng(0))
+    means = arm_posterior(records).draw(contest.DRAWS, np.random.default_rng(0)).mean
     each = means.max(axis=1) - means @ (COUNT / COUNT.sum())
     error = each.std() / np.sqrt(100)
     np.testing.assert_allclose(played.logged / HORIZONS, each.mean(), atol=4 * error)
@@ -123,6 +125,7 @@ def rows(horizon, *policies):
     columns = ("policy", "alpha", "regret_mean", "excess_mean", "excess_sem", "least_share")
     return [
         dict(zip(columns, policy, strict=True))
+        | {"alike": contest.title(dict(zip(columns, policy, strict=True)))}
         | {"horizon": horizon, "regret_sem": 0.1, "logged_regret_mean": 9.0, "runs": 500}
         for policy in policies
     ]
@@ -158,6 +161,51 @@ def test_few_draws_tell_less_apart():
     (line,) = contest.answers(results.with_columns(runs=pl.lit(3)))
     assert "or keep playing arms as logged, which is not told apart" in line
     assert "not told apart from OtO" in line
+
+
+def test_policies_that_play_alike_are_one():
+    """Two that play alike neither share their chance of being best nor are told apart."""
+    regret: dict[contest.Name, np.ndarray] = {
+        ("LCB", None): np.array([[1.0, 4, 2, 2]]),
+        ("OtO", 0.2): np.array([[2.0, 2, 2, 1]]),
+        ("OtO", 5.0): np.array([[3.0, 0, 3, 1]]),
+        ("UCB", None): np.array([[3.0, 0, 3, 1]]),
+    }
+    table = contest.table(contest.Contest((7,), regret, np.array([9.0])))
+    ucb = "OtO (alpha 5) = UCB"
+    assert table["alike"].to_list() == ["LCB", "OtO (alpha 0.2)", ucb, ucb]
+    expected = [(1 + 0.5) / 4, (0.5 + 0.5) / 4, (1 + 0.5) / 4, (1 + 0.5) / 4]
+    assert table["least_share"].to_list() == pytest.approx(expected)
+    same = contest.table(
+        contest.Contest((7,), {name: regret["UCB", None] for name in regret}, np.array([9.0]))
+    )
+    assert same["least_share"].to_list() == [1.0] * 4
+    for results in (table, table.reverse()):
+        (line,) = contest.answers(results)
+        assert line.count("UCB") == line.count("OtO (alpha 5)") == line.count(ucb) == 1
+    (line,) = contest.answers(same)
+    assert line.startswith("T = 7: play LCB = OtO (alpha 0.2) = OtO (alpha 5) = UCB: regret")
+    assert "in 100% of draws" in line
+    assert "told apart" not in line
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("ad,click\na,1\nb,0\nb,1\n", "3 records are too few to say which of 2 arms is best"),
+        ("ad,click\n" + "a,1\na,0\n" * 9, "only one arm has records"),
+    ],
+)
+def test_what_a_log_cannot_tell_is_said(content, message, tmp_path, played, monkeypatch):
+    monkeypatch.setattr(contest, "play", lambda *_, **__: played)
+    path, said = tmp_path / "log.csv", StringIO()
+    path.write_text(content)
+    advise(asked(path, arms=("b",)), tmp_path, Console(file=said, width=1000))
+    assert message in said.getvalue()
+    shares = pl.read_csv(tmp_path / "advise-arms.csv")["best_share"]
+    few = "too few" in message
+    assert shares.null_count() == (2 if few else 0)
+    assert ("the best arm is" in said.getvalue()) != few
 
 
 @pytest.mark.parametrize(
@@ -200,7 +248,10 @@ def test_files_and_text(answered, played):
     assert table.select("horizon", "policy", "alpha").rows() == [
         (horizon, *policy) for horizon in HORIZONS for policy in played.regret
     ]
-    by_horizon = table.group_by("horizon").agg(pl.col("least_share").sum())
+    # UCB and OtO of 100 play alike: one, in two rows.
+    assert table.filter(policy="UCB")["alike"].to_list() == ["OtO (alpha 100) = UCB"] * 2
+    apart = table.unique(["horizon", "alike"])
+    by_horizon = apart.group_by("horizon").agg(pl.col("least_share").sum())
     np.testing.assert_allclose(by_horizon["least_share"].to_numpy(), 1)
     arms = pl.read_csv(out / "advise-arms.csv")
     assert arms.select("arm", "records").rows() == [("a", 300), ("b", 200), ("c", 30)]
@@ -225,6 +276,11 @@ REFUSED = {
     "same": (GOOD, {"arm": "click"}, "--arm and --reward must be two columns"),
     "alone": ("ad,click\na,1\n", {}, "must name at least 2 arms, names 1; .*--arms"),
     "noise": ("ad,click\na,.1\nb,.3\n", {}, "some arm must have 2 records"),
+    "constant": (
+        "ad,click\na,.1\nb,.1\nb,.1\n",
+        {},
+        "always the same.*give --low and --high closer",
+    ),
     "horizon": (GOOD, {"horizon": (0,)}, "--horizon must be a whole number of at least 1, was 0"),
     "none": (GOOD, {"horizon": ()}, "--horizon must name at least one"),
     "runs": (GOOD, {"runs": 1}, "--runs must be a whole number of at least 2, was 1"),

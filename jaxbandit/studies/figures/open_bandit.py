@@ -28,7 +28,7 @@ from jaxbandit.datasets.open_bandit import (
 )
 from jaxbandit.online.arms import OfflineArms
 from jaxbandit.studies import contest, contest_plots
-from jaxbandit.studies.arm_posterior import ArmPosterior, ArmRecords, arm_posterior, draw_means
+from jaxbandit.studies.arm_posterior import ArmPosterior, ArmRecords, arm_posterior
 from jaxbandit.studies.figures import FigureResult, Reporter, Settings
 from jaxbandit.studies.findings import verdict
 
@@ -144,7 +144,7 @@ def _estimates(logs: Logs, rates: tuple[ClickRates, ClickRates]) -> Iterator[str
 
 def _spread(posterior: ArmPosterior, seed: int) -> Iterator[str]:
     """How much is known of which item is best."""
-    means = draw_means(posterior, contest.DRAWS, np.random.default_rng(seed))
+    means = posterior.draw(contest.DRAWS, np.random.default_rng(seed)).mean
     share = np.bincount(means.argmax(axis=1)) / len(means)
     gain = means.max(axis=1) / means.mean(axis=1)
     low, middle, high = np.quantile(gain, (0.05, 0.5, 0.95))
