@@ -6,7 +6,7 @@ their own.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from functools import wraps
 from typing import Any, ParamSpec, TypeVar
@@ -20,7 +20,7 @@ T = TypeVar("T")
 
 
 @contextmanager
-def promotion() -> Iterator[None]:
+def promotion() -> Generator[None]:
     """A block, for its thread, in which ranks and types promote whatever the user's settings."""
     with jax.numpy_rank_promotion("allow"), jax.numpy_dtype_promotion("standard"):
         yield

@@ -121,3 +121,14 @@ def test_works_where_promotion_is_forbidden(name: str, forbid) -> None:
     with forbid():
         found = _CALLS[name](stats)
     jax.tree.map(np.testing.assert_array_equal, found, wanted)
+
+
+@pytest.mark.parametrize("shift", [310.0, 1e4, 1e6])
+@pytest.mark.filterwarnings("ignore:columns")
+def test_rewards_far_from_zero_are_refused_with_the_remedy(shift: float) -> None:
+    rng = np.random.default_rng(0)
+    task = np.repeat(np.arange(30), 50)
+    reward = shift + rng.normal(0, 0.5, 30)[task] + rng.normal(0, 0.3, 1500)
+    stats = jb.task_statistics(jb.BanditLog(task, np.ones((1500, 1)), reward), 30)
+    with pytest.raises(jb.InputError, match="subtract their mean, or set JAX_ENABLE_X64=1"):
+        jb.fit_hierarchy(stats)
