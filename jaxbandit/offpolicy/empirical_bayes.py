@@ -246,7 +246,9 @@ def _standard_errors(at: Likelihood, structure: CovarianceStructure) -> Standard
     # d sigma = sigma / 2 d log sigma^2
     of_noise = 0.5 * at.noise_std * np.sqrt(cov[-1, -1]) if structure.noise_is_free else 0.0
     of_mean = np.sqrt(np.diagonal(at.hyper_mean_cov))
-    return StandardErrors(of_mean, np.sqrt(variance), np.asarray(of_noise))
+    with np.errstate(invalid="ignore"):  # NaN where a fit that did not converge has none.
+        of_cov = np.sqrt(variance)
+    return StandardErrors(of_mean, of_cov, np.asarray(of_noise))
 
 
 def _free_information(at: Likelihood, structure: CovarianceStructure) -> np.ndarray:
@@ -299,9 +301,16 @@ def _pool(data: TaskStatistics, digits: float) -> tuple[np.ndarray, Scales]:
     mean = np.linalg.solve(gram, moment)
     variance = (square - mean @ moment) / count
     if not variance > digits * square / count:
+        # Double precision loses as little only where nothing is there.
+        far = (
+            "; or they lie so far from zero that float32 sums keep nothing else: subtract their "
+            "mean, or set JAX_ENABLE_X64=1"
+            if digits > 1e-10
+            else ""
+        )
         raise InputError(
             "stats: the rewards are constant, or an exact linear function of the features: there "
-            "is nothing to tell tasks or noise by; check the reward column"
+            f"is nothing to tell tasks or noise by; check the reward column{far}"
         )
     return mean, Scales(np.sqrt(variance * count / np.diagonal(gram)), float(np.sqrt(variance)))
 

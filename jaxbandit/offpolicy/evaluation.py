@@ -23,6 +23,7 @@ from jaxtyping import Float
 from jaxbandit import checks, linalg
 from jaxbandit.checks import InputError
 from jaxbandit.offpolicy.model import BanditLog, Gaussian, check_log
+from jaxbandit.promotion import floating, with_promotion
 
 # Degrees of freedom from which an expansion gives quantiles of Student's distribution.
 _MANY = 30
@@ -88,8 +89,9 @@ def predict(posteriors: Gaussian, log: BanditLog, noise_std: ArrayLike) -> Predi
     checks.check_shape("posteriors.cov", posteriors.cov, (m, d, d), "[tasks, features, features]")
     check_log(log._replace(reward=None), m, d, "posteriors")
     checks.check_finite("log.feature", log.feature)
-    task, feature = jnp.asarray(log.task), jnp.asarray(log.feature)
-    return _predict(posteriors, task, feature, jnp.asarray(noise_std, float))
+    mean, cov, feature = floating(*posteriors, log.feature)
+    noise_std = jnp.asarray(noise_std, float)
+    return _predict(Gaussian(mean, cov), jnp.asarray(log.task), feature, noise_std)
 
 
 def score_held_out(
@@ -118,6 +120,7 @@ def score_held_out(
     checks.check_shape("reward", reward, prediction.mean.shape, "[records]")
     checks.check_finite("reward", reward)
     reward = jnp.asarray(reward, float)
+    prediction = Prediction(*floating(*prediction))
     return _score(prediction, reward, jnp.atleast_1d(jnp.asarray(levels, float)))
 
 
@@ -227,6 +230,7 @@ def doubly_robust_value(
 # The same, on checked arguments.
 
 
+@with_promotion
 @jax.jit
 def _predict(posteriors: Gaussian, task: Array, feature: Array, noise_std: Array) -> Prediction:
     variance = linalg.quadratic_form(posteriors.cov[task], feature)
@@ -236,6 +240,7 @@ def _predict(posteriors: Gaussian, task: Array, feature: Array, noise_std: Array
     )
 
 
+@with_promotion
 @jax.jit
 def _score(prediction: Prediction, reward: Array, levels: Array) -> HeldOutScore:
     off = reward - prediction.mean
@@ -270,6 +275,7 @@ def _weights(
     return jnp.asarray(reward, float), jnp.asarray(target, float) / jnp.asarray(propensity, float)
 
 
+@with_promotion
 @jax.jit
 def _value(terms: Array, reward: Array, weight: Array, level: ArrayLike) -> PolicyValue:
     """The mean of `terms`, and of what they add to the rewards, with intervals."""

@@ -10,6 +10,7 @@ from jaxbandit import packed
 from jaxbandit.offpolicy import task_coordinates as coordinates
 from jaxbandit.offpolicy.model import HierarchicalGaussian, TaskStatistics, checked
 from jaxbandit.offpolicy.task_coordinates import Block, HyperInformation
+from jaxbandit.promotion import with_promotion
 
 
 def log_marginal_likelihood(model: HierarchicalGaussian, stats: TaskStatistics) -> Array:
@@ -32,6 +33,7 @@ def log_marginal_likelihood(model: HierarchicalGaussian, stats: TaskStatistics) 
     return _log_marginal_likelihood(*checked(model, stats))
 
 
+@with_promotion
 @jax.jit
 def _log_marginal_likelihood(model: HierarchicalGaussian, stats: TaskStatistics) -> Array:
     basis = coordinates.basis(model)

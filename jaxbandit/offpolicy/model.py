@@ -15,6 +15,7 @@ from jax import Array
 
 from jaxbandit import checks
 from jaxbandit.checks import InputError
+from jaxbandit.promotion import floating
 
 
 class HierarchicalGaussian(NamedTuple):
@@ -90,8 +91,7 @@ def check_model(model: HierarchicalGaussian) -> HierarchicalGaussian:
     checks.check_covariance("hyper_cov", model.hyper_cov, singular=True)
     checks.check_covariance("task_cov", model.task_cov, singular=False)
     checks.check_positive("noise_std", model.noise_std)
-    dtype = jnp.result_type(float, *(jnp.asarray(field).dtype for field in model))
-    return HierarchicalGaussian(*(jnp.asarray(field, dtype) for field in model))
+    return HierarchicalGaussian(*floating(*model))
 
 
 def check_log(log: BanditLog, tasks: int, features: int | None, source: str) -> None:

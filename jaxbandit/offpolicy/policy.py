@@ -19,6 +19,7 @@ from jaxbandit.checks import InputError
 from jaxbandit.offpolicy import posterior
 from jaxbandit.offpolicy.coverage import check_actions, check_choices
 from jaxbandit.offpolicy.model import Gaussian, HierarchicalGaussian, TaskStatistics
+from jaxbandit.promotion import floating, with_promotion
 
 Algorithm = Callable[[HierarchicalGaussian, TaskStatistics, Array], Gaussian]
 """(model, stats, true hyper-parameter [features]) -> Gaussian, leading axis tasks."""
@@ -79,9 +80,8 @@ def lower_confidence_bound(
     """
     mean, cov, feature = _checked(gaussian, feature)
     checks.check_not_negative("alpha", alpha)
-    std = linalg.positive_root(linalg.quadratic_form(cov, feature))
-    checks.check_broadcast({"alpha": alpha, "the bounds": std})
-    return linalg.inner(feature, mean) - alpha * std
+    checks.check_broadcast({"alpha": alpha, "the bounds": feature[..., 0]})
+    return _lower_bound(mean, cov, feature, *floating(alpha))
 
 
 def pessimistic_action(
@@ -124,12 +124,23 @@ def suboptimality(
         Hong et al. 2023, section 2.
     """
     check_choices(task_parameter, feature)
-    theta, feature = jnp.asarray(task_parameter), jnp.asarray(feature)
+    theta, feature = floating(task_parameter, feature)
     checks.check_shape("action", action, feature.shape[:-2], "[*contexts]")
     remedy = "it is the index of a row of feature"
     checks.check_indices("action", action, feature.shape[-2], "context", remedy)
+    return _loss(theta, feature, jnp.asarray(action))
+
+
+@with_promotion
+def _lower_bound(mean: Array, cov: Array, feature: Array, alpha: Array) -> Array:
+    std = linalg.positive_root(linalg.quadratic_form(cov, feature))
+    return linalg.inner(feature, mean) - alpha * std
+
+
+@with_promotion
+def _loss(theta: Array, feature: Array, action: Array) -> Array:
     reward = linalg.inner(feature, theta)
-    taken = jnp.take_along_axis(reward, jnp.asarray(action)[..., None], axis=-1)[..., 0]
+    taken = jnp.take_along_axis(reward, action[..., None], axis=-1)[..., 0]
     return jnp.mean(jnp.max(reward, axis=-1) - taken)
 
 
@@ -151,4 +162,5 @@ def _checked(gaussian: Gaussian, feature: ArrayLike) -> tuple[Array, Array, Arra
     checks.check_finite("gaussian.mean", mean)
     checks.check_covariance("gaussian.cov", cov, singular=True)
     checks.check_finite("feature", feature)
-    return jnp.asarray(mean), jnp.asarray(cov), jnp.asarray(feature)
+    mean, cov, feature = floating(mean, cov, feature)
+    return mean, cov, feature

@@ -21,6 +21,7 @@ from jaxbandit import checks, linalg, packed, tiles
 from jaxbandit.checks import InputError, check_count
 from jaxbandit.kernel import called_as_kernel
 from jaxbandit.offpolicy.model import BanditLog, TaskStatistics, check_log, check_tasks
+from jaxbandit.promotion import floating, with_promotion
 
 # Fewest records in a chunk of a long log: enough to fill blocks, so few that memory stays flat.
 _CHUNK = 1 << 18
@@ -59,7 +60,13 @@ def add_record(stats: TaskStatistics, record: BanditLog) -> TaskStatistics:
     check_tasks("record.task", record.task, m, "stats")
     checks.check_finite("record.feature", record.feature)
     checks.check_finite("record.reward", record.reward)
-    task, feature, reward = (jnp.asarray(field) for field in record)
+    return _add(_floating(stats), record)
+
+
+@with_promotion
+def _add(stats: TaskStatistics, record: BanditLog) -> TaskStatistics:
+    dtype, task = stats.moment.dtype, jnp.asarray(record.task)
+    feature, reward = jnp.asarray(record.feature, dtype), jnp.asarray(record.reward, dtype)
     return TaskStatistics(
         gram=stats.gram.at[task].add(feature[:, None] * feature),
         moment=stats.moment.at[task].add(feature * reward),
@@ -78,7 +85,12 @@ def scan_statistics(stats: TaskStatistics, log: BanditLog) -> TaskStatistics:
     check_log(log, m, d, "stats")
     checks.check_finite("log.feature", log.feature)
     checks.check_finite("log.reward", log.reward)
-    return _scan(stats, BanditLog(*(jnp.asarray(field) for field in log)))
+    return _scan(_floating(stats), BanditLog(*(jnp.asarray(field) for field in log)))
+
+
+def _floating(stats: TaskStatistics) -> TaskStatistics:
+    """The statistics as arrays, sums in one floating type that does not overflow soon."""
+    return TaskStatistics(*floating(*stats[:3]), count=jnp.asarray(stats.count))
 
 
 def task_statistics(log: BanditLog, tasks: int) -> TaskStatistics:
@@ -167,7 +179,10 @@ def _warn_of_lost_digits(feature: np.ndarray, tasks: int, eps: float) -> None:
     unit = some / np.where(length > 0, length, 1)
     shares, directions = np.linalg.eigh(unit.T @ unit)
     # What depends on others exactly (a constant beside one column a category) is no loss.
-    least = int(np.argmax(shares > 1e-10))
+    is_direction = shares > 1e-10
+    if not np.any(is_direction):  # All features are zero.
+        return
+    least = int(np.argmax(is_direction))
     # The rounding of a task's sums beside what they say of that direction: means move by some five
     # times as many posterior standard deviations.
     if eps / shares[least] * np.sqrt(len(feature) / tasks) > 0.02:
@@ -188,15 +203,16 @@ def _cpu() -> Any:
         return None
 
 
+@with_promotion
 def _scatter(log: BanditLog, tasks: int) -> TaskStatistics:
     task = jnp.asarray(log.task)
-    feature, reward = jnp.asarray(log.feature), jnp.asarray(log.reward)
+    feature, reward = jnp.asarray(log.feature, float), jnp.asarray(log.reward, float)
     total = partial(jax.ops.segment_sum, segment_ids=task, num_segments=tasks)
     return TaskStatistics(
         gram=total(feature[:, :, None] * feature[:, None, :]),
         moment=total(feature * reward[:, None]),
         square=total(reward**2),
-        count=total(jnp.ones_like(task, jnp.int32)),
+        count=total(jnp.ones(task.shape, jnp.int32)),
     )
 
 
@@ -324,6 +340,7 @@ def _sum_blocks(tasks: int, blocks: _Blocks, feature: Array, reward: Array) -> A
     return lax.fori_loop(0, blocks.groups, add_group, jnp.zeros((tasks, len(row)), feature.dtype))
 
 
+@with_promotion
 @jax.jit
 def _scan(stats: TaskStatistics, log: BanditLog) -> TaskStatistics:
-    return lax.scan(lambda carry, record: (add_record(carry, record), None), stats, log)[0]
+    return lax.scan(lambda carry, record: (_add(carry, record), None), stats, log)[0]

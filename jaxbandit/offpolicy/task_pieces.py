@@ -20,6 +20,7 @@ import numpy as np
 from jaxbandit.checks import is_concrete
 from jaxbandit.offpolicy.model import Gaussian, TaskStatistics
 from jaxbandit.packed import block_size
+from jaxbandit.promotion import promotion, with_promotion
 from jaxbandit.tile_programs import compiler_options
 from jaxbandit.tiles import aligned, usable_cores
 
@@ -38,6 +39,7 @@ class Piece(NamedTuple):
     """Theirs."""
 
 
+@with_promotion
 def each(
     function: Callable[[Any, Any, Piece], Any], given: Any, stats: TaskStatistics
 ) -> list[Any]:
@@ -61,11 +63,13 @@ def each(
     return [jax.tree.unflatten(tree, part) for part in parts]
 
 
+@with_promotion
 def total(parts: Iterable[Any]) -> Any:
     """Sum of pytrees, in order."""
     return reduce(lambda a, b: jax.tree.map(jnp.add, a, b), parts)
 
 
+@with_promotion
 def joined(
     function: Callable[..., Gaussian], given: Any, stats: TaskStatistics, *others: Iterable[Any]
 ) -> Gaussian:
@@ -127,7 +131,7 @@ def _in_threads(
 
     def call(rooms: Sequence[np.ndarray], *args: Any) -> None:
         # Settings in a context hold for their thread alone.
-        with _precision(stats):
+        with _precision(stats), promotion():
             out = program(spare.pop(), given, *args)
         for room, part in zip(rooms, jax.tree.leaves(out), strict=True):
             room[:] = np.asarray(part)[-len(room) :]

@@ -23,6 +23,7 @@ from jaxbandit import checks
 from jaxbandit.checks import InputError
 from jaxbandit.offpolicy.model import Gaussian
 from jaxbandit.offpolicy.task_models import Conditional, LogEvidence, check_data
+from jaxbandit.promotion import floating
 
 
 def marginal_posteriors(
@@ -164,7 +165,7 @@ def _check_particles(particles: ArrayLike, log_weights: ArrayLike | None) -> tup
     if 0 in np.shape(particles):
         raise InputError(f"particles must not be empty, has shape {np.shape(particles)}")
     checks.check_finite("particles", particles)
-    particles = jnp.asarray(particles, jnp.result_type(float, jnp.asarray(particles)))
+    (particles,) = floating(particles)
     count = len(particles)
     if log_weights is None:
         return particles, jnp.zeros(count, particles.dtype)

@@ -88,6 +88,7 @@ def fit_log(
             kept_out = task_statistics(gathered.held_out, len(gathered.task_names))
             stats = jax.tree.map(jnp.add, stats, kept_out)
         fitted = fit(stats)
+    _check_converged(log, columns, stats, fitted)
     _report_fit(console, columns, fitted)
     facts = _facts(fitted) | {"dropped": gathered.dropped, "held_out": _plain(scores)}
     model = HierarchicalGaussian(*fitted)
@@ -172,12 +173,27 @@ def _require(file: LogFile, columns: LogColumns) -> None:
 
 
 def _check_log(log: Path, columns: LogColumns, stats: TaskStatistics) -> None:
-    dependent = dependent_feature(np.sum(np.asarray(stats.gram), axis=0), 1e-10)
+    dependent = dependent_feature(np.sum(np.asarray(stats.gram), axis=0), 1e-9)
     if dependent is not None:
         raise InputError(
             f"{log}: feature {columns.feature_names[dependent]!r} is always zero or a linear "
             "combination of those before it (a constant and all values of a one-hot column are); "
-            "leave it out of --features"
+            "leave it out of --features, or, if it only lies far from zero, subtract its mean"
+        )
+
+
+def _check_converged(
+    log: Path, columns: LogColumns, stats: TaskStatistics, fitted: FittedHierarchy
+) -> None:
+    """Refuse a fit that stopped because a column is told from others by too few digits."""
+    if fitted.report is None or fitted.report.converged:
+        return
+    far = dependent_feature(np.sum(np.asarray(stats.gram), axis=0), 1e-5)
+    if far is not None:
+        raise InputError(
+            f"{log}: the fit did not converge: feature {columns.feature_names[far]!r} lies so far "
+            "from zero beside how it varies that it is nearly a combination of those before it; "
+            "subtract its mean first"
         )
 
 
