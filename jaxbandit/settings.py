@@ -20,6 +20,13 @@ _is_broken_fork = False
 
 
 @contextmanager
+def promotion() -> Generator[None]:
+    """Let ranks and types promote, whatever the user has set; a context, or a decorator."""
+    with jax.numpy_rank_promotion("allow"), jax.numpy_dtype_promotion("standard"):
+        yield
+
+
+@contextmanager
 def usual(*, debugging: bool = False) -> Generator[None]:
     """Compute as ever, whatever the user has set; a context, or a decorator of a function.
 
@@ -32,8 +39,7 @@ def usual(*, debugging: bool = False) -> Generator[None]:
     """
     check_process()
     with ExitStack() as stack:
-        stack.enter_context(jax.numpy_rank_promotion("allow"))
-        stack.enter_context(jax.numpy_dtype_promotion("standard"))
+        stack.enter_context(promotion())
         stack.enter_context(jax.transfer_guard("allow"))
         stack.enter_context(jax.debug_infs(False))
         if not debugging:

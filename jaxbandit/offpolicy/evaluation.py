@@ -22,8 +22,9 @@ from jaxtyping import Float
 
 from jaxbandit import checks, linalg
 from jaxbandit.checks import InputError
+from jaxbandit.floating import floating
 from jaxbandit.offpolicy.model import BanditLog, Gaussian, check_log
-from jaxbandit.promotion import floating, with_promotion
+from jaxbandit.settings import promotion
 
 # Degrees of freedom from which an expansion gives quantiles of Student's distribution.
 _MANY = 30
@@ -230,7 +231,7 @@ def doubly_robust_value(
 # The same, on checked arguments.
 
 
-@with_promotion
+@promotion()
 @jax.jit
 def _predict(posteriors: Gaussian, task: Array, feature: Array, noise_std: Array) -> Prediction:
     variance = linalg.quadratic_form(posteriors.cov[task], feature)
@@ -240,7 +241,7 @@ def _predict(posteriors: Gaussian, task: Array, feature: Array, noise_std: Array
     )
 
 
-@with_promotion
+@promotion()
 @jax.jit
 def _score(prediction: Prediction, reward: Array, levels: Array) -> HeldOutScore:
     off = reward - prediction.mean
@@ -275,7 +276,7 @@ def _weights(
     return jnp.asarray(reward, float), jnp.asarray(target, float) / jnp.asarray(propensity, float)
 
 
-@with_promotion
+@promotion()
 @jax.jit
 def _value(terms: Array, reward: Array, weight: Array, level: ArrayLike) -> PolicyValue:
     """The mean of `terms`, and of what they add to the rewards, with intervals."""

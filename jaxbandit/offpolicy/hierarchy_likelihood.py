@@ -28,7 +28,7 @@ from jaxbandit.offpolicy import task_coordinates as coordinates
 from jaxbandit.offpolicy.covariance_structure import CovarianceStructure
 from jaxbandit.offpolicy.model import HierarchicalGaussian, TaskStatistics
 from jaxbandit.offpolicy.task_coordinates import Block
-from jaxbandit.promotion import with_promotion
+from jaxbandit.settings import promotion
 
 
 class Likelihood(NamedTuple):
@@ -196,7 +196,7 @@ def _unpacked(products: np.ndarray, entry: np.ndarray) -> tuple[np.ndarray, ...]
     return products[:d, :d], xw[:, entry], ww[entry][:, :, entry]
 
 
-@with_promotion
+@promotion()
 @jax.jit
 def _sums(model: HierarchicalGaussian, stats: TaskStatistics) -> tuple[Array, _Sums]:
     factor = coordinates.basis(model).factor

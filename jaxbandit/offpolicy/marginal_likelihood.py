@@ -10,7 +10,7 @@ from jaxbandit import packed
 from jaxbandit.offpolicy import task_coordinates as coordinates
 from jaxbandit.offpolicy.model import HierarchicalGaussian, TaskStatistics, checked
 from jaxbandit.offpolicy.task_coordinates import Block, HyperInformation
-from jaxbandit.promotion import with_promotion
+from jaxbandit.settings import promotion
 
 
 def log_marginal_likelihood(model: HierarchicalGaussian, stats: TaskStatistics) -> Array:
@@ -33,7 +33,7 @@ def log_marginal_likelihood(model: HierarchicalGaussian, stats: TaskStatistics) 
     return _log_marginal_likelihood(*checked(model, stats))
 
 
-@with_promotion
+@promotion()
 @jax.jit
 def _log_marginal_likelihood(model: HierarchicalGaussian, stats: TaskStatistics) -> Array:
     basis = coordinates.basis(model)

@@ -15,7 +15,7 @@ from jax import Array
 
 from jaxbandit import checks
 from jaxbandit.checks import InputError
-from jaxbandit.promotion import floating
+from jaxbandit.floating import floating
 
 
 class HierarchicalGaussian(NamedTuple):

@@ -16,10 +16,11 @@ from jaxtyping import Float, Int
 
 from jaxbandit import checks, linalg
 from jaxbandit.checks import InputError
+from jaxbandit.floating import floating
 from jaxbandit.offpolicy import posterior
 from jaxbandit.offpolicy.coverage import check_actions, check_choices
 from jaxbandit.offpolicy.model import Gaussian, HierarchicalGaussian, TaskStatistics
-from jaxbandit.promotion import floating, with_promotion
+from jaxbandit.settings import promotion
 
 Algorithm = Callable[[HierarchicalGaussian, TaskStatistics, Array], Gaussian]
 """(model, stats, true hyper-parameter [features]) -> Gaussian, leading axis tasks."""
@@ -131,13 +132,13 @@ def suboptimality(
     return _loss(theta, feature, jnp.asarray(action))
 
 
-@with_promotion
+@promotion()
 def _lower_bound(mean: Array, cov: Array, feature: Array, alpha: Array) -> Array:
     std = linalg.positive_root(linalg.quadratic_form(cov, feature))
     return linalg.inner(feature, mean) - alpha * std
 
 
-@with_promotion
+@promotion()
 def _loss(theta: Array, feature: Array, action: Array) -> Array:
     reward = linalg.inner(feature, theta)
     taken = jnp.take_along_axis(reward, action[..., None], axis=-1)[..., 0]

@@ -29,7 +29,7 @@ from jaxbandit.offpolicy.model import (
 )
 from jaxbandit.offpolicy.task_coordinates import Basis, Block, Hyper, HyperInformation
 from jaxbandit.offpolicy.task_pieces import Piece
-from jaxbandit.promotion import with_promotion
+from jaxbandit.settings import promotion
 
 
 def hyper_posterior(model: HierarchicalGaussian, stats: TaskStatistics) -> Gaussian:
@@ -197,7 +197,7 @@ def new_task_posterior(model: HierarchicalGaussian, stats: TaskStatistics) -> Ga
 # The same, on checked arguments.
 
 
-@with_promotion
+@promotion()
 @jax.jit
 def _scan(
     model: HierarchicalGaussian, stats: TaskStatistics, initial: HyperInformation
@@ -215,7 +215,7 @@ def _scan(
     return lax.scan(add_task, initial, stats)[0]
 
 
-@with_promotion
+@promotion()
 @jax.jit
 def _hyper_posterior(model: HierarchicalGaussian, information: HyperInformation) -> Gaussian:
     basis, hyper = _given(model, information)
@@ -225,7 +225,7 @@ def _hyper_posterior(model: HierarchicalGaussian, information: HyperInformation)
     )
 
 
-@with_promotion
+@promotion()
 @jax.jit
 def _given(model: HierarchicalGaussian, information: HyperInformation) -> tuple[Basis, Hyper]:
     basis = coordinates.basis(model)

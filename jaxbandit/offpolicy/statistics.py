@@ -19,9 +19,10 @@ from jaxtyping import Bool, Int
 
 from jaxbandit import checks, linalg, packed, tiles
 from jaxbandit.checks import InputError, check_count
+from jaxbandit.floating import floating
 from jaxbandit.kernel import called_as_kernel
 from jaxbandit.offpolicy.model import BanditLog, TaskStatistics, check_log, check_tasks
-from jaxbandit.promotion import floating, with_promotion
+from jaxbandit.settings import promotion
 
 # Fewest records in a chunk of a long log: enough to fill blocks, so few that memory stays flat.
 _CHUNK = 1 << 18
@@ -63,7 +64,7 @@ def add_record(stats: TaskStatistics, record: BanditLog) -> TaskStatistics:
     return _add(_floating(stats), record)
 
 
-@with_promotion
+@promotion()
 def _add(stats: TaskStatistics, record: BanditLog) -> TaskStatistics:
     dtype, task = stats.moment.dtype, jnp.asarray(record.task)
     feature, reward = jnp.asarray(record.feature, dtype), jnp.asarray(record.reward, dtype)
@@ -203,7 +204,7 @@ def _cpu() -> Any:
         return None
 
 
-@with_promotion
+@promotion()
 def _scatter(log: BanditLog, tasks: int) -> TaskStatistics:
     task = jnp.asarray(log.task)
     feature, reward = jnp.asarray(log.feature, float), jnp.asarray(log.reward, float)
@@ -340,7 +341,7 @@ def _sum_blocks(tasks: int, blocks: _Blocks, feature: Array, reward: Array) -> A
     return lax.fori_loop(0, blocks.groups, add_group, jnp.zeros((tasks, len(row)), feature.dtype))
 
 
-@with_promotion
+@promotion()
 @jax.jit
 def _scan(stats: TaskStatistics, log: BanditLog) -> TaskStatistics:
     return lax.scan(lambda carry, record: (_add(carry, record), None), stats, log)[0]

@@ -20,7 +20,7 @@ import numpy as np
 from jaxbandit.checks import is_concrete
 from jaxbandit.offpolicy.model import Gaussian, TaskStatistics
 from jaxbandit.packed import block_size
-from jaxbandit.promotion import promotion, with_promotion
+from jaxbandit.settings import promotion
 from jaxbandit.tile_programs import compiler_options
 from jaxbandit.tiles import aligned, usable_cores
 
@@ -39,7 +39,7 @@ class Piece(NamedTuple):
     """Theirs."""
 
 
-@with_promotion
+@promotion()
 def each(
     function: Callable[[Any, Any, Piece], Any], given: Any, stats: TaskStatistics
 ) -> list[Any]:
@@ -63,13 +63,13 @@ def each(
     return [jax.tree.unflatten(tree, part) for part in parts]
 
 
-@with_promotion
+@promotion()
 def total(parts: Iterable[Any]) -> Any:
     """Sum of pytrees, in order."""
     return reduce(lambda a, b: jax.tree.map(jnp.add, a, b), parts)
 
 
-@with_promotion
+@promotion()
 def joined(
     function: Callable[..., Gaussian], given: Any, stats: TaskStatistics, *others: Iterable[Any]
 ) -> Gaussian:

@@ -21,9 +21,9 @@ from jaxtyping import Float
 
 from jaxbandit import checks
 from jaxbandit.checks import InputError
+from jaxbandit.floating import floating
 from jaxbandit.offpolicy.model import Gaussian
 from jaxbandit.offpolicy.task_models import Conditional, LogEvidence, check_data
-from jaxbandit.promotion import floating
 
 
 def marginal_posteriors(
