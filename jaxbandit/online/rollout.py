@@ -186,7 +186,9 @@ def offline_arrays(offline: OfflineArms | None, environment: Environment) -> Sam
     near = _near(environment, offline)
     if offline is None:
         nothing = jnp.zeros(arms, dtype)
-        return Samples(nothing, nothing, near, nothing)
+        return Samples(
+            nothing, nothing, near if near is None else jnp.asarray(near, dtype), nothing
+        )
     checks.check_kind("offline", offline, OfflineArms, "jaxbandit.OfflineArms(count, total)")
     for name, value in zip(("offline.count", "offline.total"), offline, strict=True):
         _check_arms(name, value, arms)
@@ -202,17 +204,16 @@ def offline_arrays(offline: OfflineArms | None, environment: Environment) -> Sam
     xp = namespace(near, offline.count, offline.total)
     count, total = (xp.asarray(value, float) for value in offline)
     excess = total - count * xp.asarray(near, float)[..., None]
-    count, total, excess = (jnp.asarray(value, dtype) for value in (count, total, excess))
-    return Samples(count, total, near, excess)
+    return Samples(*(jnp.asarray(value, dtype) for value in (count, total, near, excess)))
 
 
 def _near(environment: Environment, offline: OfflineArms | None) -> Any:
     """The `reference` of the means, [] or [cells]; of the data where each run has its own means."""
     mean = environment.mean
     if checks.has_values(mean):
-        return jnp.asarray(reference(mean, environment.low, environment.high), float)
+        return reference(mean, environment.low, environment.high)
     if offline is not None and checks.is_concrete(*offline):
-        return jnp.asarray(_reference_of_data(*map(np.asarray, offline)), float)
+        return _reference_of_data(*map(np.asarray, offline))
     if isinstance(mean, jax.ShapeDtypeStruct):
         return None
     return reference(mean, environment.low, environment.high)
