@@ -232,11 +232,11 @@ def limits(environment: Environment, offline: OfflineArms | None = None) -> Limi
     """What an environment tells of its rewards or, where it is traced, offline data."""
     low, high = environment.low, environment.high
     if checks.has_values(environment.mean):
-        return Limits(low, high, np.asarray(environment.mean), drawn=False)
+        return Limits(low, high, np.asarray(environment.mean))
     if offline is None or not checks.is_concrete(*offline):
-        return Limits(low, high, None, drawn=False)
+        return Limits(low, high, None)
     count, total = (np.asarray(value, float) for value in offline)
-    return Limits(low, high, None, drawn=False, samples=(count, total))
+    return Limits(low, high, None, (count, total))
 
 
 def check_offline_count(count: ArrayLike, environment: Environment, dtype: Any) -> Array:

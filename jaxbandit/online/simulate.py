@@ -34,6 +34,9 @@ from jaxbandit.online.validation import (
     describe,
 )
 
+# Drawn environments that are looked at before any is played.
+_LOOKED_AT = 64
+
 EnvironmentDraw = Callable[[Array], Environment]
 """key -> environment, drawn anew in each run; a module-level function."""
 
@@ -232,10 +235,14 @@ def prepare(
 
 
 def _limits_of_draws(draw: EnvironmentDraw, described: Environment, root: Array) -> Limits:
-    """What is known of environments that each run draws: among them, the first run's means."""
-    drawn = draw(purpose_key(run_key(root, 0), Purpose.INSTANCE))
-    tiles.check_values(drawn.mean)
-    return Limits(described.low, described.high, np.asarray(drawn.mean), drawn=True)
+    """What is known of environments that each run draws: the means of the first runs."""
+
+    def mean(run: Array) -> Array:
+        return jnp.asarray(draw(purpose_key(run_key(root, run), Purpose.INSTANCE)).mean)
+
+    means = jax.vmap(mean)(jnp.arange(_LOOKED_AT, dtype=jnp.uint32))
+    tiles.check_values(means)
+    return Limits(described.low, described.high, np.asarray(means))
 
 
 def _on_device(params: Any) -> Any:
@@ -301,6 +308,6 @@ def _problems(
         if key not in made:
             *arrays, mean, low, high = own
             means = None if limits.mean is None else mean
-            of_cell = Limits(float(low), float(high), means, limits.drawn)
+            of_cell = Limits(float(low), float(high), means)
             made[key] = Problem(*map(jnp.asarray, arrays), limits=of_cell)
         yield made[key]

@@ -47,10 +47,8 @@ class Limits(NamedTuple):
     high: float
     """No reward is larger."""
     mean: np.ndarray | None
-    """[arms], the means; those of one run where each run draws its own, None where nothing is
-    known."""
-    drawn: bool
-    """Whether each run draws its own means."""
+    """[arms], the means; None where nothing is known. Where each run draws its own, those of some
+    runs, [runs, arms]."""
     samples: tuple[np.ndarray, np.ndarray] | None = None
     """Count and total of the offline data, where only those have values."""
 
@@ -120,8 +118,8 @@ def check_range(policy: str, bounds: Confidence, problem: Problem) -> None:
 
     Raises:
         InputError: a mean of the environment outside the range or, where each run draws its own,
-            all means of a run; where nothing is known of the environment's, a mean of the offline
-            data further from the range than noise takes it.
+            all means of most runs; where nothing is known of the environment's, a mean of the
+            offline data further from the range than noise takes it.
     """
     if not checks.is_concrete(bounds):
         return
@@ -130,8 +128,10 @@ def check_range(policy: str, bounds: Confidence, problem: Problem) -> None:
     if known is not None and known.mean is not None:
         mean = np.asarray(known.mean, float)
         below, above = mean < floor - slack, mean > ceiling + slack
-        if known.drawn:
-            below, above = below & np.all(below), above & np.all(above)
+        if mean.ndim > 1:
+            hopeless = np.all(below, axis=1) | np.all(above, axis=1)
+            below = above = np.broadcast_to(np.mean(hopeless) > 0.5, mean.shape[1:])
+            mean = mean[np.argmax(hopeless)]
     elif known is not None and known.samples is not None:
         count, total = known.samples
         mean, whose = total / np.maximum(count, 1), "of the offline data"

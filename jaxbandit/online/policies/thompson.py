@@ -132,7 +132,7 @@ def _check_successes(params: BernoulliParams, problem: Problem) -> None:
 
 def _check_prior(params: GaussianParams, problem: Problem) -> None:
     known = problem.limits
-    if known is None or known.mean is None or not checks.is_concrete(*params):
+    if known is None or np.ndim(known.mean) != 1 or not checks.is_concrete(*params):
         return
     center, std = (np.asarray(x, float) for x in (params.prior_mean, params.prior_std))
     if not np.any(np.abs(known.mean - center) <= _IMPOSSIBLE * std):
