@@ -175,6 +175,9 @@ def test_what_is_said_holds_as_often_as_it_says(rewards, records, worlds):
     error = np.std(right - said) / np.sqrt(worlds)
     assert abs(np.mean(said - right)) < min(0.01 + 3 * error, 0.05 + error)
     sure = said > 0.8
-    if worlds > 1000:
-        assert abs(np.mean(said[sure] - right[sure])) < 0.05
-    assert abs(np.mean(held) - 0.95) < 0.01 + 3 * np.std(held) / np.sqrt(worlds)
+    if np.sum(sure) > 100:  # Six clicks never make it so.
+        beyond = abs(np.mean(said[sure] - right[sure]))
+        assert beyond < 0.05 + 3 * np.std(right[sure]) / np.sqrt(np.sum(sure)) * (worlds < 1000)
+    # The model's m is uniform in all log-odds, which no world's can be: a few clicks show that.
+    bias = {"clicks": 0.02, "normal": 0.01}[rewards]
+    assert abs(np.mean(held) - 0.95) < bias + 3 * np.std(held) / np.sqrt(worlds)
