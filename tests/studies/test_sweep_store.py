@@ -249,7 +249,7 @@ def test_another_study_is_refused(complete):
         (("identity", "jaxlib"), "0.1", 'jaxlib is "0.1" there, .* here'),
         (("identity", "jaxbandit"), "99.0", 'jaxbandit is "99.0" there, .* here'),
         (("identity", "precision"), "other", 'precision is "other" there, "float.*" here'),
-        (("identity", "stream"), 0, "stream is 0 there, 1 here"),
+        (("identity", "stream"), 0, "stream is 0 there, 2 here"),
         (("format",), 99, "has format 99, this jaxbandit reads format 2"),
         (("program",), "other", "is of another program: 'other'"),
         (("layout",), None, "study.json is damaged"),
