@@ -102,11 +102,13 @@ def test_what_does_not_contradict_is_played():
     """Means drawn about the range, samples beyond it, policies that have no range."""
     many = {name: make() for name, make in RANGED.items()}
     options = {"horizon": 9, "runs": 3}
-    jb.simulate(KEY, many, draw_some_below, offline_count=[9, 9, 9], **options)
+    games = [jb.simulate(KEY, many, draw_some_below, offline_count=[9, 9, 9], **options)]
     data = jb.OfflineArms([2, 2, 2], [-0.1, 1.0, 2.2])
-    jb.simulate(KEY, many, jb.gaussian_arms([0.1, 0.5, 0.9], 1.0), offline=data, **options)
+    normal = jb.gaussian_arms([0.1, 0.5, 0.9], 1.0)
+    games.append(jb.simulate(KEY, many, normal, offline=data, **options))
     unranged = {"ucb": jb.ucb(), "moss": jb.moss(), "greedy": jb.epsilon_greedy()}
-    jb.simulate(KEY, unranged, BELOW["normal"], offline_count=[1, 1, 1], **options)
+    games.append(jb.simulate(KEY, unranged, BELOW["normal"], offline_count=[1, 1, 1], **options))
+    assert all(len(out.non_finite) == 0 for out in games)
 
 
 UNBOUNDED = {
@@ -128,7 +130,8 @@ def test_rewards_beyond_0_and_1_are_refused_for_bernoulli_thompson(kind):
 def test_rewards_within_0_and_1_are_taken():
     own = jb.Environment((), np.array([0.5, 0.4]), lambda params, arm, word: jnp.float32(0.5))
     for environment in (jb.reward_table([[0.2, 1.0]]), own._replace(low=0.0, high=1.0)):
-        jb.simulate(KEY, {"ts": jb.thompson_bernoulli()}, environment, horizon=5, runs=4)
+        out = jb.simulate(KEY, {"ts": jb.thompson_bernoulli()}, environment, horizon=5, runs=4)
+        assert len(out.non_finite) == 0
 
 
 def test_a_prior_that_rules_out_all_means_is_refused():
