@@ -194,6 +194,52 @@ def test_a_simulation_within_a_transformation_is_refused(name):
         TRANSFORMED[name]()
 
 
+# x64, switched between making and playing.
+
+MADE = {
+    "ucb": (lambda: jb.ucb(jb.confidence(sigma=0.5, delta=0.1)), lambda p: by_both(policy=p)),
+    "lcb": (jb.lcb, lambda p: by_both(policy=p)),
+    "oto": (lambda: jb.oto(alpha=0.2), lambda p: by_both(policy=p)),
+    "conservative": (lambda: jb.conservative_ucb(alpha=0.2), lambda p: by_both(policy=p)),
+    "moss": (jb.moss, lambda p: by_both(policy=p)),
+    "epsilon": (lambda: jb.epsilon_greedy(0.1), lambda p: by_both(policy=p)),
+    "thompson_bernoulli": (jb.thompson_bernoulli, lambda p: by_both(policy=p)),
+    "thompson_gaussian": (jb.thompson_gaussian, lambda p: by_both(policy=p)),
+    "bernoulli_arms": (lambda: jb.bernoulli_arms([0.5, 0.6, 0.7]), lambda e: by_both(arms=e)),
+    "gaussian_arms": (lambda: jb.gaussian_arms([0.5, 0.6, 0.7], 1.0), lambda e: by_both(arms=e)),
+    "reward_table": (lambda: jb.reward_table(np.eye(3)), lambda e: by_both(arms=e)),
+    "grid": (
+        lambda: jb.grid([jb.oto(alpha=0.1), jb.oto(alpha=0.2)]),
+        lambda g: [simulate(policy=g, offline=OFFLINE)],
+    ),
+    "design": (
+        lambda: jb.synthetic_design(features=2, actions=2, tasks=2, contexts=5),
+        lambda d: [offpolicy(design=d), hierarchical(design=d)],
+    ),
+    "hierarchical": (jb.hierarchical_ucb, lambda p: [hierarchical(policy=p)]),
+    "model": (
+        lambda: (jax.tree.map(jnp.asarray, MODEL), jb.task_statistics(LOG, 2)),
+        lambda given: [jb.task_posteriors(*given).mean, jb.log_marginal_likelihood(*given)],
+    ),
+}
+
+
+def by_both(**changes):
+    return [simulate(offline=OFFLINE, **changes), rollout(**changes)]
+
+
+@pytest.mark.parametrize("wide", [True, False], ids=["made wide", "played wide"])
+@pytest.mark.parametrize("name", MADE)
+def test_what_is_made_in_another_precision_plays(name, wide):
+    make, play = MADE[name]
+    with jax.enable_x64(wide):
+        made = make()
+    with jax.enable_x64(not wide):
+        for found, wanted in zip(play(made), play(make()), strict=True):
+            np.testing.assert_allclose(found, wanted, rtol=1e-5)
+            assert found.dtype == wanted.dtype
+
+
 # Settings.
 
 SETTINGS = {
@@ -202,6 +248,8 @@ SETTINGS = {
     "jax_transfer_guard": "disallow",
     "jax_debug_nans": True,
     "jax_debug_infs": True,
+    "jax_check_tracer_leaks": True,
+    "jax_disable_jit": True,
 }
 
 
@@ -229,6 +277,14 @@ def test_settings_that_find_mistakes_change_nothing(name):
         np.testing.assert_array_equal(one, other)
 
 
+def test_rollouts_are_mapped_where_ranks_must_not_promote():
+    keys = jax.random.split(KEY, 2)
+    usual = [rollout(key) for key in keys]
+    with jax.numpy_rank_promotion("raise"):
+        found = jax.vmap(jax.jit(rollout))(keys)
+    np.testing.assert_array_equal(found, usual)
+
+
 class Unhashable:
     """Equal by what it holds."""
 
@@ -246,28 +302,55 @@ def test_a_function_that_cannot_be_hashed_is_refused(play):
 
 # Forks.
 
+# Without JAX's arrays, so that to import this module uses no device.
+MODEL = jb.HierarchicalGaussian(np.zeros(1), np.eye(1), np.eye(1), 0.5)
+LOG = jb.BanditLog(np.arange(4) % 2, np.ones((4, 1)), np.array([0.0, 1.0, 2.0, 4.0]))
+STATS = jb.TaskStatistics(np.full((2, 1, 1), 2.0), np.ones((2, 1)), np.ones(2), np.full(2, 2))
+
+IN_A_FORK = {
+    "simulate": lambda: jb.simulate(
+        jax.random.key(0), {"ucb": jb.ucb()}, jb.bernoulli_arms([0.5, 0.4]), horizon=5, runs=3
+    ),
+    "synthetic_design": jb.synthetic_design,
+    "confidence": jb.confidence,
+    "task_statistics": lambda: jb.task_statistics(LOG, 2),
+    "empty_statistics": lambda: jb.empty_statistics(2, 1),
+    "task_posteriors": lambda: jb.task_posteriors(MODEL, STATS),
+    "flat_posteriors": lambda: jb.flat_posteriors(MODEL, STATS),
+    "hyper_posterior": lambda: jb.hyper_posterior(MODEL, STATS),
+    "log_marginal_likelihood": lambda: jb.log_marginal_likelihood(MODEL, STATS),
+    "fit_hierarchy": lambda: jb.fit_hierarchy(STATS),
+    "fit_hierarchy_mixture": lambda: jb.fit_hierarchy_mixture(STATS, clusters=1),
+    "ucb_regret": lambda: jb.bounds.ucb_regret([0.5, 0.4], [1, 1], 100),
+    "flatopo_bound": lambda: jb.bounds.flatopo_bound(MODEL, [2, 2], 1.0),
+}
+
 _FORK = """
 import os, sys, warnings
 warnings.simplefilter("ignore")
-import jax
 from tests import test_process
 if sys.argv[1] == "used":
-    test_process.simulate()
+    import jax
+    jax.numpy.zeros(1)
 child = os.fork()
 if child == 0:
-    for play in (test_process.simulate, test_process.rollout, test_process.offpolicy):
+    for name, call in test_process.IN_A_FORK.items():
         try:
-            play()
+            call()
+            print(name, "computed", flush=True)
         except ValueError as error:
-            print(type(error).__name__, error, flush=True)
+            print(name, type(error).__name__, error, flush=True)
     os._exit(0)
 os.waitpid(child, 0)
 """
 
 
-def test_a_process_forked_after_use_is_refused(root_directory, environment):
+@pytest.mark.parametrize(
+    ("use", "says"), [("used", "InputError this process was forked after JAX"), ("not", "computed")]
+)
+def test_what_was_forked_after_use_is_refused(use, says, root_directory, environment):
     done = subprocess.run(
-        [sys.executable, "-c", _FORK, "used"],
+        [sys.executable, "-c", _FORK, use],
         env=environment,
         cwd=root_directory,
         capture_output=True,
@@ -275,5 +358,6 @@ def test_a_process_forked_after_use_is_refused(root_directory, environment):
         timeout=120,
     )
     lines = done.stdout.splitlines()
-    assert len(lines) == 3, done.stderr
-    assert all(line.startswith("InputError this process was forked after JAX") for line in lines)
+    assert len(lines) == len(IN_A_FORK), done.stderr
+    for name, line in zip(IN_A_FORK, lines, strict=True):
+        assert line.startswith(f"{name} {says}")

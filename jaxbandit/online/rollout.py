@@ -14,6 +14,7 @@ from jaxtyping import Float, Int, UInt32
 
 from jaxbandit import checks, draws, settings
 from jaxbandit.checks import InputError, check_count, is_concrete
+from jaxbandit.floating import in_precision
 from jaxbandit.kept import Compiled, Kept, kind_of
 from jaxbandit.keys import Purpose, purpose_key, root_key
 from jaxbandit.mapped import fence
@@ -70,6 +71,7 @@ def rollout(
     check_functions("policy", policy)
     checks.check_hashable("environment: reward", environment.reward)
     horizon = check_count("horizon", horizon)
+    policy, environment = in_precision((policy, environment))
     key = root_key(key)
     samples = offline_arrays(offline, environment)
     count = samples.count
