@@ -89,7 +89,9 @@ def particle_log_weights(
     """
     particles, log_weights = _check_particles(particles, log_weights)
     _check_data(log_evidence, data)
-    return _particle_log_weights(particles, _as_pytree(log_evidence), in_precision(data), log_weights)
+    return _particle_log_weights(
+        particles, _as_pytree(log_evidence), in_precision(data), log_weights
+    )
 
 
 def effective_sample_size(log_weights: Float[ArrayLike, " particles"]) -> Float[Array, ""]:
