@@ -279,14 +279,6 @@ def test_settings_that_find_mistakes_change_nothing(name):
         np.testing.assert_array_equal(one, other)
 
 
-def test_rollouts_are_mapped_where_ranks_must_not_promote():
-    keys = jax.random.split(KEY, 2)
-    usual = [rollout(key) for key in keys]
-    with jax.numpy_rank_promotion("raise"):
-        found = jax.vmap(jax.jit(rollout))(keys)
-    np.testing.assert_array_equal(found, usual)
-
-
 class Unhashable:
     """Equal by what it holds."""
 

@@ -48,6 +48,9 @@ def rollout(
 ) -> Trajectory:
     """Play one run: one `lax.scan`, to be jitted, mapped or exported as you like.
 
+    Mapped after it was jitted, `jax.vmap(jax.jit(...))`, it is traced for the map outside of this
+    call, where `jax_numpy_rank_promotion="raise"` stops it: leave that at "allow" there.
+
     Called as it is, it compiles for the policy's and the environment's functions, shapes and the
     horizon, once for the last 32 of them.
 
