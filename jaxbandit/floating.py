@@ -7,9 +7,12 @@ from __future__ import annotations
 
 from typing import Any
 
+import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 
+from jaxbandit.checks import is_concrete
 from jaxbandit.settings import promotion
 
 
@@ -19,7 +22,7 @@ def working_type(*values: Any) -> jnp.dtype:
 
     Whole numbers and truth values count as the default floating type.
     """
-    types = (jnp.asarray(value).dtype for value in values)
+    types = (jnp.asarray(in_precision(value)).dtype for value in values)
     return jnp.promote_types(jnp.result_type(float, *types), jnp.float32)
 
 
@@ -27,3 +30,19 @@ def floating(*values: Any) -> tuple[Array, ...]:
     """Arrays of their `working_type`."""
     dtype = working_type(*values)
     return tuple(jnp.asarray(value, dtype) for value in values)
+
+
+def in_precision(tree: Any) -> Any:
+    """A pytree in whose arrays no number has more bits than the precision in use.
+
+    What was made under `jax.enable_x64` may be used without: JAX would compute with both types.
+    """
+    return jax.tree.map(_in_precision, tree)
+
+
+def _in_precision(leaf: Any) -> Any:
+    if not isinstance(leaf, Array) or not is_concrete(leaf):
+        return leaf
+    usual = jax.dtypes.canonicalize_dtype(leaf.dtype, allow_extended_dtype=True)
+    # On the host, where JAX rounds without a word.
+    return leaf if leaf.dtype == usual else jnp.asarray(np.asarray(leaf))

@@ -11,9 +11,18 @@ from collections.abc import Generator
 from contextlib import ExitStack, contextmanager
 
 import jax
-from jax._src.xla_bridge import backends_are_initialized  # JAX has no public name for it.
 
 from jaxbandit.checks import InputError
+
+try:
+    # JAX has no public name for it.
+    from jax._src.xla_bridge import backends_are_initialized
+except ImportError:
+
+    def backends_are_initialized() -> bool:
+        """Suppose that JAX was used: a fork that could not compute would wait for ever."""
+        return True
+
 
 _has_used_jax = False
 _is_broken_fork = False
@@ -21,7 +30,12 @@ _is_broken_fork = False
 
 @contextmanager
 def promotion() -> Generator[None]:
-    """Let ranks and types promote, whatever the user has set; a context, or a decorator."""
+    """Let ranks and types promote, whatever the user has set; a context, or a decorator.
+
+    Raises:
+        InputError: this process was forked from one that had used JAX.
+    """
+    check_process()
     with jax.numpy_rank_promotion("allow"), jax.numpy_dtype_promotion("standard"):
         yield
 
@@ -37,7 +51,6 @@ def usual(*, debugging: bool = False) -> Generator[None]:
     Raises:
         InputError: this process was forked from one that had used JAX.
     """
-    check_process()
     with ExitStack() as stack:
         stack.enter_context(promotion())
         stack.enter_context(jax.transfer_guard("allow"))

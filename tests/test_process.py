@@ -1,7 +1,8 @@
 """A long-lived process: what it keeps, forks, settings of JAX, calls within transformations.
 
-Each fails when: functions are static arguments of `jax.jit` again (weak references live),
-`Kept.put` evicts nothing (the bound), `check_process`, `settings.usual` or `check_values` is empty.
+Each fails when what it names is undone: functions are static arguments of `jax.jit` (weak
+references live), `Kept.put` evicts nothing (the bound), `check_process`, `settings.usual`,
+`check_values` or `in_precision` does nothing.
 """
 
 import gc
@@ -17,6 +18,7 @@ import pytest
 import jaxbandit as jb
 from jaxbandit.checks import InputError
 from jaxbandit.kept import Kept, kind_of
+from tests.forked import IN_A_FORK, LOG, MODEL
 
 KEY = jax.random.key(0)
 ARMS = jb.bernoulli_arms([0.5, 0.6, 0.7])
@@ -194,6 +196,52 @@ def test_a_simulation_within_a_transformation_is_refused(name):
         TRANSFORMED[name]()
 
 
+# x64, switched between making and playing.
+
+MADE = {
+    "ucb": (lambda: jb.ucb(jb.confidence(sigma=0.5, delta=0.1)), lambda p: by_both(policy=p)),
+    "lcb": (jb.lcb, lambda p: by_both(policy=p)),
+    "oto": (lambda: jb.oto(alpha=0.2), lambda p: by_both(policy=p)),
+    # A quarter has the same digits in both: a budget that is just met must be so in either.
+    "conservative": (lambda: jb.conservative_ucb(alpha=0.25), lambda p: by_both(policy=p)),
+    "moss": (jb.moss, lambda p: by_both(policy=p)),
+    "epsilon": (lambda: jb.epsilon_greedy(0.1), lambda p: by_both(policy=p)),
+    "thompson_bernoulli": (jb.thompson_bernoulli, lambda p: by_both(policy=p)),
+    "thompson_gaussian": (jb.thompson_gaussian, lambda p: by_both(policy=p)),
+    "bernoulli_arms": (lambda: jb.bernoulli_arms([0.5, 0.6, 0.7]), lambda e: by_both(arms=e)),
+    "gaussian_arms": (lambda: jb.gaussian_arms([0.5, 0.6, 0.7], 1.0), lambda e: by_both(arms=e)),
+    "reward_table": (lambda: jb.reward_table(np.eye(3)), lambda e: by_both(arms=e)),
+    "grid": (
+        lambda: jb.grid([jb.oto(alpha=0.1), jb.oto(alpha=0.2)]),
+        lambda g: [simulate(policy=g, offline=OFFLINE)],
+    ),
+    "design": (
+        lambda: jb.synthetic_design(features=2, actions=2, tasks=2, contexts=5),
+        lambda d: [offpolicy(design=d), hierarchical(design=d)],
+    ),
+    "hierarchical": (jb.hierarchical_ucb, lambda p: [hierarchical(policy=p)]),
+    "model": (
+        lambda: (jax.tree.map(jnp.asarray, MODEL), jb.task_statistics(LOG, 2)),
+        lambda given: [jb.task_posteriors(*given).mean, jb.log_marginal_likelihood(*given)],
+    ),
+}
+
+
+def by_both(**changes):
+    return [simulate(offline=OFFLINE, **changes), rollout(**changes)]
+
+
+@pytest.mark.parametrize("wide", [True, False], ids=["made wide", "played wide"])
+@pytest.mark.parametrize("name", MADE)
+def test_what_is_made_in_another_precision_plays(name, wide):
+    make, play = MADE[name]
+    with jax.enable_x64(wide):
+        made = make()
+    with jax.enable_x64(not wide):
+        for found, wanted in zip(play(made), play(make()), strict=True):
+            np.testing.assert_allclose(found, wanted, rtol=1e-5)
+
+
 # Settings.
 
 SETTINGS = {
@@ -202,6 +250,8 @@ SETTINGS = {
     "jax_transfer_guard": "disallow",
     "jax_debug_nans": True,
     "jax_debug_infs": True,
+    "jax_check_tracer_leaks": True,
+    "jax_disable_jit": True,
 }
 
 
@@ -246,28 +296,14 @@ def test_a_function_that_cannot_be_hashed_is_refused(play):
 
 # Forks.
 
-_FORK = """
-import os, sys, warnings
-warnings.simplefilter("ignore")
-import jax
-from tests import test_process
-if sys.argv[1] == "used":
-    test_process.simulate()
-child = os.fork()
-if child == 0:
-    for play in (test_process.simulate, test_process.rollout, test_process.offpolicy):
-        try:
-            play()
-        except ValueError as error:
-            print(type(error).__name__, error, flush=True)
-    os._exit(0)
-os.waitpid(child, 0)
-"""
 
-
-def test_a_process_forked_after_use_is_refused(root_directory, environment):
+@pytest.mark.parametrize(
+    ("use", "says"),
+    [("used", "InputError this process was forked after JAX"), ("unused", "computed")],
+)
+def test_what_was_forked_after_use_is_refused(use, says, root_directory, environment):
     done = subprocess.run(
-        [sys.executable, "-c", _FORK, "used"],
+        [sys.executable, "-m", "tests.forked", use],
         env=environment,
         cwd=root_directory,
         capture_output=True,
@@ -275,5 +311,6 @@ def test_a_process_forked_after_use_is_refused(root_directory, environment):
         timeout=120,
     )
     lines = done.stdout.splitlines()
-    assert len(lines) == 3, done.stderr
-    assert all(line.startswith("InputError this process was forked after JAX") for line in lines)
+    assert len(lines) == len(IN_A_FORK), done.stderr
+    for name, line in zip(IN_A_FORK, lines, strict=True):
+        assert line.startswith(f"{name} {says}")

@@ -17,6 +17,7 @@ from jax.typing import ArrayLike
 
 from jaxbandit import tiles
 from jaxbandit.checks import InputError, check_count, check_hashable, check_kind, check_named
+from jaxbandit.floating import in_precision
 from jaxbandit.hierarchical.policy import HierarchicalPolicy, usual_policies
 from jaxbandit.hierarchical.program import Order, program
 from jaxbandit.keys import root_key
@@ -117,7 +118,7 @@ def simulate_hierarchical(
         program,
         (functions, rounds, records, order, jax.local_devices()[0].platform == "cpu"),
         root_key(key),
-        (design, tuple(p.params for p in policies.values()), jax.device_put(ends)),
+        (design, tuple(in_precision(p.params) for p in policies.values()), jax.device_put(ends)),
         runs=runs,
         width=tiles.by_platform(TILE_WIDTH),
         threads=threads,

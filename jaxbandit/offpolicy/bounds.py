@@ -31,7 +31,7 @@ from jax import Array
 from jax.typing import ArrayLike
 from jaxtyping import Float
 
-from jaxbandit import checks, linalg, rounding
+from jaxbandit import checks, linalg, rounding, settings
 from jaxbandit.checks import InputError
 from jaxbandit.eigen import symmetric_eigenvalues
 from jaxbandit.offpolicy.coverage import check_optimal_gram, smallest_eigenvalue
@@ -82,6 +82,7 @@ def single_task_bound(
     Source:
         Hong et al. 2023, theorem 1.
     """
+    settings.check_process()
     d = checks.check_square("prior_cov", prior_cov)
     checks.check_covariance("prior_cov", prior_cov, singular=True)
     checks.check_shape("noise_std", noise_std, (), "[]")

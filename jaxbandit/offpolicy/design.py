@@ -16,6 +16,7 @@ from jaxtyping import Float, Int, UInt32
 
 from jaxbandit import checks, draws, linalg, settings
 from jaxbandit.checks import InputError, check_count
+from jaxbandit.floating import in_precision
 from jaxbandit.keys import Purpose, purpose_key, purpose_keys
 from jaxbandit.offpolicy.model import BanditLog, HierarchicalGaussian, check_model
 
@@ -228,6 +229,7 @@ def check_design(design: OffPolicyDesign) -> OffPolicyDesign:
     """
     for name in ("max_tasks", "actions", "contexts"):
         check_count(name, getattr(design, name))
+    design = in_precision(design)
     model = check_model(design.model)
     checks.check_not_negative("alpha", design.alpha)
     tasks = design.max_tasks if design.tasks is None else design.tasks

@@ -13,9 +13,9 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from jaxbandit import checks
+from jaxbandit import checks, settings
 from jaxbandit.checks import InputError
-from jaxbandit.floating import floating
+from jaxbandit.floating import floating, in_precision
 
 
 class HierarchicalGaussian(NamedTuple):
@@ -80,6 +80,7 @@ def check_model(model: HierarchicalGaussian) -> HierarchicalGaussian:
             is not symmetric, hyper_cov has a negative eigenvalue, task_cov is not positive
             definite, or noise_std is not positive.
     """
+    model = in_precision(model)
     checks.check_shape("hyper_mean", model.hyper_mean, (None,), "[features]")
     d = np.shape(model.hyper_mean)[0]
     if d == 0:
@@ -126,6 +127,8 @@ def check_statistics(stats: TaskStatistics, features: int, dtype: jnp.dtype) -> 
     Raises:
         InputError: shapes disagree with each other or with the model's number of features.
     """
+    settings.check_process()
+    stats = in_precision(stats)
     checks.check_shape(
         "stats.gram", stats.gram, (None, features, features), "[tasks, features, features]"
     )

@@ -17,7 +17,7 @@ import numpy as np
 from jax import Array, lax
 from jaxtyping import Bool, Int
 
-from jaxbandit import checks, linalg, packed, tiles
+from jaxbandit import checks, linalg, packed, settings, tiles
 from jaxbandit.checks import InputError, check_count
 from jaxbandit.floating import floating
 from jaxbandit.kernel import called_as_kernel
@@ -36,6 +36,7 @@ _PRODUCT_TASKS = {"cpu": 32, "accelerator": 1 << 31}
 
 def empty_statistics(tasks: int, features: int, dtype: jnp.dtype | None = None) -> TaskStatistics:
     """Statistics of tasks without records; the start of `scan_statistics`."""
+    settings.check_process()
     dtype = jnp.result_type(float) if dtype is None else dtype
     return TaskStatistics(
         gram=jnp.zeros((tasks, features, features), dtype),
@@ -121,6 +122,7 @@ def task_statistics(log: BanditLog, tasks: int) -> TaskStatistics:
     >>> jb.task_statistics(log, tasks=2).moment.tolist()
     [[1.0, 0.0], [3.0, 5.0]]
     """
+    settings.check_process()
     tasks = check_count("tasks", tasks)
     check_log(log, tasks, None, "tasks=")
     if 0 in np.shape(log.feature):

@@ -21,7 +21,7 @@ from jaxtyping import Float
 
 from jaxbandit import checks
 from jaxbandit.checks import InputError
-from jaxbandit.floating import floating
+from jaxbandit.floating import floating, in_precision
 from jaxbandit.offpolicy.model import Gaussian
 from jaxbandit.offpolicy.task_models import Conditional, LogEvidence, check_data
 
@@ -64,7 +64,7 @@ def marginal_posteriors(
     """
     particles, log_weights = _check_particles(particles, log_weights)
     _check_data(conditional, data)
-    return _marginal_posteriors(particles, _as_pytree(conditional), data, log_weights)
+    return _marginal_posteriors(particles, _as_pytree(conditional), in_precision(data), log_weights)
 
 
 def particle_log_weights(
@@ -89,7 +89,9 @@ def particle_log_weights(
     """
     particles, log_weights = _check_particles(particles, log_weights)
     _check_data(log_evidence, data)
-    return _particle_log_weights(particles, _as_pytree(log_evidence), data, log_weights)
+    return _particle_log_weights(
+        particles, _as_pytree(log_evidence), in_precision(data), log_weights
+    )
 
 
 def effective_sample_size(log_weights: Float[ArrayLike, " particles"]) -> Float[Array, ""]:
@@ -154,7 +156,7 @@ def _particle_log_weights(
 
 def _as_pytree(function: Callable[..., Any]) -> Partial:
     # A Partial of a Partial would be a new function to the compiler each time.
-    return function if isinstance(function, Partial) else Partial(function)
+    return in_precision(function if isinstance(function, Partial) else Partial(function))
 
 
 # Checks.

@@ -14,6 +14,7 @@ from jaxtyping import Float, Int, UInt32
 
 from jaxbandit import checks, draws, settings
 from jaxbandit.checks import InputError, check_count, is_concrete
+from jaxbandit.floating import in_precision
 from jaxbandit.kept import Compiled, Kept, kind_of
 from jaxbandit.keys import Purpose, purpose_key, root_key
 from jaxbandit.mapped import fence
@@ -47,6 +48,9 @@ def rollout(
 ) -> Trajectory:
     """Play one run: one `lax.scan`, to be jitted, mapped or exported as you like.
 
+    Mapped after it was jitted, `jax.vmap(jax.jit(...))`, it is traced for the map outside of this
+    call, where `jax_numpy_rank_promotion="raise"` stops it: leave that at "allow" there.
+
     Called as it is, it compiles for the policy's and the environment's functions, shapes and the
     horizon, once for the last 32 of them.
 
@@ -70,6 +74,7 @@ def rollout(
     check_functions("policy", policy)
     checks.check_hashable("environment: reward", environment.reward)
     horizon = check_count("horizon", horizon)
+    policy, environment = in_precision((policy, environment))
     key = root_key(key)
     samples = offline_arrays(offline, environment)
     count = samples.count

@@ -10,7 +10,7 @@ from jax import Array
 from jax.typing import ArrayLike
 from jaxtyping import Float
 
-from jaxbandit import checks, rounding
+from jaxbandit import checks, rounding, settings
 from jaxbandit.checks import InputError
 from jaxbandit.online import arms
 from jaxbandit.online.arms import Confidence, budget_per_round, squared_width
@@ -52,6 +52,7 @@ def make_setting(
     Raises:
         InputError: count that is not [arms] or is negative, horizon below one.
     """
+    settings.check_process()
     checks.check_shape("count", count, (None,), "[arms]")
     k = np.shape(count)[0]
     if k == 0:
@@ -126,6 +127,7 @@ def last_proxy(known: Setting) -> Float[Array, ""]:
 def check_horizon(horizon: ArrayLike, *, for_lower: bool = False) -> Float[Array, ""]:
     """The horizon as a floating number, at least one; for a lower bound not above it, else not
     below."""
+    settings.check_process()
     if checks.is_concrete(horizon):
         value = np.asarray(horizon)
         if not np.all((value >= 1) & np.isfinite(value)):

@@ -13,6 +13,7 @@ from jax.typing import ArrayLike
 
 from jaxbandit import settings, tiles
 from jaxbandit.checks import InputError, check_hashable, check_named
+from jaxbandit.floating import in_precision
 from jaxbandit.keys import Purpose, purpose_key, root_key, run_key
 from jaxbandit.online import program
 from jaxbandit.online.arms import OfflineArms
@@ -168,6 +169,8 @@ def prepare(
     tiles.check_values(key, *given)
     rounds = check_horizon(horizon)
     check_named("policies", policies, "policy")
+    policies = {name: in_precision(policy) for name, policy in policies.items()}
+    environment = in_precision(environment)
     ends = check_checkpoints(checkpoints, int(np.max(rounds)))
     if offline is not None and offline_count is not None:
         raise InputError("give offline or offline_count, not both")
