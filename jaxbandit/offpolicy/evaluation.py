@@ -283,8 +283,10 @@ def _weights(
             )
     weight = jnp.asarray(target, float) / jnp.asarray(propensity, float)
     # Far from zero, sums and errors in float32 would lose the digits in which rewards differ.
-    plain = reward if checks.is_concrete(reward) else lax.stop_gradient(reward)
-    near = reference(plain, namespace(plain).min(plain), namespace(plain).max(plain))
+    xp = namespace(reward)
+    plain = xp.asarray(reward, float)
+    plain = plain if xp is np else lax.stop_gradient(plain)
+    near = reference(plain, xp.min(plain), xp.max(plain))
     return _less(reward, near), weight, near
 
 

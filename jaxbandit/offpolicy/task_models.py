@@ -220,11 +220,11 @@ def check_data(function: Any, data: Any) -> None:
     """
     named = getattr(function, "func", None)
     if named is _linear_conditional:
-        warn_of_rewards(data, function.args[1], stacklevel=5)
+        warn_of_rewards(data, function.args[1], stacklevel=6)
     if named is _linear_evidence:
         eps = float(jnp.finfo(working_type(data.square)).eps)
         what = "the log evidence of particles"
-        warn_of_likelihood(data.square, function.args[1], eps, what, stacklevel=5)
+        warn_of_likelihood(data.square, function.args[1], eps, what, stacklevel=6)
     if named in (_laplace_conditional, _laplace_evidence):
         checks.check_kind("data", data, TaskRecords, "TaskRecords for bernoulli_laplace")
         _check_rewards(data)
