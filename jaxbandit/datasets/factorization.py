@@ -16,6 +16,7 @@ from jaxbandit.datasets.movielens import Ratings
 
 _WIDTH = 32  # records in a block; a row's last block is padded
 _CHUNK = 2048  # blocks whose records are gathered at a time: bounds memory, and fits a cache
+_FARTHEST = 30  # standard deviations of ratings that their mean may lie from zero
 
 
 class Factorization(NamedTuple):
@@ -74,7 +75,8 @@ def factorize(
         `held_out_rmse`; predictions are not clipped to the scale.
 
     Raises:
-        InputError: an argument is out of range, there are too few ratings, the rank takes more
+        InputError: an argument is out of range, there are too few ratings, they lie too far
+            from zero, the rank takes more
             memory than there is, or the regularizer is too small to solve for the factors in
             single precision.
 
@@ -155,6 +157,14 @@ def _check(ratings: Ratings, rank: int, regularizer: float, sweeps: int, held_ou
         raise InputError(
             f"too few ratings: held_out={held_out} of {records} leaves none to hold out or to "
             "train on"
+        )
+    # The ridge draws all predictions towards zero, and what it takes from a mean this large drowns
+    # the ratings' differences, as does single precision.
+    mean, spread = np.mean(ratings.rating, dtype=np.float64), np.std(ratings.rating, dtype=float)
+    if abs(mean) > _FARTHEST * spread > 0:
+        raise InputError(
+            f"ratings lie too far from zero, at {mean:.4g} +- {spread:.2g}: no mean is removed; "
+            "subtract theirs first"
         )
     for name, index, ids in (
         ("user", ratings.user, ratings.user_ids),

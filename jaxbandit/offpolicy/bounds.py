@@ -37,6 +37,7 @@ from jaxbandit.eigen import symmetric_eigenvalues
 from jaxbandit.offpolicy.coverage import check_optimal_gram, smallest_eigenvalue
 from jaxbandit.offpolicy.intervals import check_alpha, check_widths
 from jaxbandit.offpolicy.model import HierarchicalGaussian, check_model
+from jaxbandit.settings import promotion
 
 
 class SuboptimalityBound(NamedTuple):
@@ -53,6 +54,7 @@ class SuboptimalityBound(NamedTuple):
         return self.task + self.hyper
 
 
+@promotion()
 def single_task_bound(
     prior_cov: Float[ArrayLike, "features features"],
     noise_std: ArrayLike,
@@ -93,6 +95,7 @@ def single_task_bound(
     return _root(d, 1 / prior + samples, check_widths(alpha))
 
 
+@promotion()
 def flatopo_bound(
     model: HierarchicalGaussian, count: ArrayLike, gamma: ArrayLike, alpha: ArrayLike
 ) -> Array:
@@ -118,6 +121,7 @@ def flatopo_bound(
     return single_task_bound(prior_cov, model.noise_std, count, gamma, alpha)
 
 
+@promotion()
 def hieropo_bound(
     model: HierarchicalGaussian,
     count: Float[ArrayLike, " tasks"],
@@ -155,6 +159,7 @@ def hieropo_bound(
     return _two_terms(model, samples, check_alpha(alpha))
 
 
+@promotion()
 def hieropo_sparse_bound(
     model: HierarchicalGaussian,
     count: Float[ArrayLike, " tasks"],
@@ -185,6 +190,7 @@ def hieropo_sparse_bound(
     return _two_terms(model, samples, check_alpha(alpha))
 
 
+@promotion()
 def hieropo_one_root_bound(
     model: HierarchicalGaussian,
     count: Float[ArrayLike, " tasks"],
@@ -216,6 +222,7 @@ def hieropo_one_root_bound(
     return _one_root(model, samples, check_alpha(alpha))
 
 
+@promotion()
 def hieropo_sparse_one_root_bound(
     model: HierarchicalGaussian,
     count: Float[ArrayLike, " tasks"],

@@ -21,9 +21,12 @@ from jaxtyping import Float, Int
 from jaxbandit import checks, linalg
 from jaxbandit.checks import InputError
 from jaxbandit.eigen import symmetric_eigen, symmetric_eigenvalues
+from jaxbandit.floating import floating
 from jaxbandit.offpolicy.model import HierarchicalGaussian, TaskStatistics, check_statistics
+from jaxbandit.settings import promotion
 
 
+@promotion()
 def optimal_action(
     task_parameter: Float[ArrayLike, " features"],
     feature: Float[ArrayLike, "*contexts actions features"],
@@ -58,6 +61,7 @@ def check_actions(feature: ArrayLike) -> tuple[int, ...]:
     return shape
 
 
+@promotion()
 def optimal_gram(
     task_parameter: Float[ArrayLike, " features"],
     feature: Float[ArrayLike, "*contexts actions features"],
@@ -96,6 +100,7 @@ def optimal_gram(
     return linalg.outer_gram(taken.T) / taken.shape[0]
 
 
+@promotion()
 def task_gamma(
     stats: TaskStatistics, optimal_gram: Float[ArrayLike, "tasks features features"]
 ) -> Float[Array, " tasks"]:
@@ -121,6 +126,7 @@ def task_gamma(
     return jnp.where(count > 0, _largest_multiples(mean_gram, optimal), 0)
 
 
+@promotion()
 def pairwise_gamma(
     stats: TaskStatistics, optimal_gram: Float[ArrayLike, "tasks features features"]
 ) -> Float[Array, "tasks tasks"]:
@@ -159,6 +165,7 @@ def pairwise_gamma(
     return jnp.where(count[:, None] > 0, smallest, 0)
 
 
+@promotion()
 def smallest_gamma(
     gamma: Float[ArrayLike, " tasks *others"], count: Int[ArrayLike, " tasks"]
 ) -> Float[Array, ""]:
@@ -178,6 +185,7 @@ def smallest_gamma(
     return jnp.where(jnp.any(count > 0), smallest, 0)
 
 
+@promotion()
 def scale_features(
     scale: ArrayLike, model: HierarchicalGaussian, stats: TaskStatistics
 ) -> tuple[HierarchicalGaussian, TaskStatistics]:
@@ -194,15 +202,12 @@ def scale_features(
         InputError: scale not positive.
     """
     checks.check_positive("scale", scale)
-    c = jnp.asarray(scale, float)
+    (c,) = floating(scale)
+    mean, hyper_cov, task_cov = floating(*model[:3])
+    gram, moment = floating(stats.gram, stats.moment)
     return (
-        HierarchicalGaussian(
-            hyper_mean=jnp.asarray(model.hyper_mean) * c,
-            hyper_cov=jnp.asarray(model.hyper_cov) * c**2,
-            task_cov=jnp.asarray(model.task_cov) * c**2,
-            noise_std=model.noise_std,
-        ),
-        stats._replace(gram=stats.gram / c**2, moment=stats.moment / c),
+        HierarchicalGaussian(mean * c, hyper_cov * c**2, task_cov * c**2, model.noise_std),
+        stats._replace(gram=gram / c**2, moment=moment / c),
     )
 
 

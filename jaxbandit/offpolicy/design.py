@@ -16,8 +16,9 @@ from jaxtyping import Float, Int, UInt32
 
 from jaxbandit import checks, draws, linalg, settings
 from jaxbandit.checks import InputError, check_count
-from jaxbandit.floating import in_precision
+from jaxbandit.floating import floating, in_precision
 from jaxbandit.keys import Purpose, purpose_key, purpose_keys
+from jaxbandit.offpolicy.digits import check_hyper_mean
 from jaxbandit.offpolicy.model import BanditLog, HierarchicalGaussian, check_model
 
 # Records drawn from one key.
@@ -139,7 +140,7 @@ def synthetic_design(
 
 def draw_from_model(key: Array, design: OffPolicyDesign) -> Instance:
     """Hyper-parameter and tasks drawn from the model itself."""
-    model = design.model
+    model = HierarchicalGaussian(*floating(*design.model))
     d = model.hyper_mean.shape[0]
     normal = draws.normal(key, (design.max_tasks + 1, d)).astype(model.hyper_mean.dtype)
     # Both factors at once and on all numbers: short to compile, and as quick to run.
@@ -152,10 +153,10 @@ def draw_from_model(key: Array, design: OffPolicyDesign) -> Instance:
 
 def draw_uniform_features(key: Array, design: OffPolicyDesign, shape: tuple[int, ...]) -> Array:
     """Features uniform on [-0.5, 0.5]."""
-    model = design.model
+    (hyper_mean,) = floating(design.model.hyper_mean)
     # Drawn coordinate by coordinate, which lets the compiler keep each contiguous over `shape`.
-    uniform = draws.uniform(key, (model.hyper_mean.shape[0], *shape))
-    return jnp.moveaxis(uniform - 0.5, 0, -1).astype(model.hyper_mean.dtype)
+    uniform = draws.uniform(key, (hyper_mean.shape[0], *shape))
+    return jnp.moveaxis(uniform - 0.5, 0, -1).astype(hyper_mean.dtype)
 
 
 def draw_truth(key: Array, design: OffPolicyDesign) -> Instance:
@@ -231,6 +232,7 @@ def check_design(design: OffPolicyDesign) -> OffPolicyDesign:
         check_count(name, getattr(design, name))
     design = in_precision(design)
     model = check_model(design.model)
+    check_hyper_mean(model)
     checks.check_not_negative("alpha", design.alpha)
     tasks = design.max_tasks if design.tasks is None else design.tasks
     if checks.is_concrete(tasks) and not 1 <= np.asarray(tasks) <= design.max_tasks:

@@ -29,6 +29,7 @@ from jaxbandit.offpolicy.covariance_structure import (
     Scales,
     Structure,
 )
+from jaxbandit.offpolicy.digits import warn_of_likelihood
 from jaxbandit.offpolicy.hierarchy_likelihood import Likelihood
 from jaxbandit.offpolicy.model import HierarchicalGaussian, TaskStatistics, check_statistics
 
@@ -120,6 +121,9 @@ def fit_hierarchy(
             collinear or constantly zero; rewards are an exact function of the features; or the log
             cannot tell the parameters apart.
 
+    Warns:
+        UserWarning: rewards lie so far from zero that float32 sums lose whole nats.
+
     Source:
         Laird and Ware 1982 (EM); Jennrich and Schluchter 1986 (scoring); Harville 1977 (restricted
         likelihood). The model: Hong et al. 2023, section 3.2.
@@ -147,7 +151,8 @@ def fit_hierarchy(
         checks.check_positive("noise_std", noise_std)
         noise_std = float(noise_std)
     # What sums in this precision cannot tell from zero.
-    digits = 100 * float(jnp.finfo(jnp.result_type(stats.gram, float)).eps)
+    eps = float(jnp.finfo(jnp.result_type(stats.gram, float)).eps)
+    digits = 100 * eps
     with jax.enable_x64(True):
         data = _with_records(stats)
         prior = _check_hyper_cov(hyper_cov, data.moment.shape[1])
@@ -169,6 +174,7 @@ def fit_hierarchy(
     best = max(ends, key=lambda end: end.at.log_likelihood)
     if prior is None:
         prior = _DIFFUSE * best.at.hyper_mean_cov
+    warn_of_likelihood(stats.square, best.at.noise_std, eps, "the likelihood of this fit")
     parts = best.at.hyper_mean, prior, best.at.task_cov, best.at.noise_std
     fitted = FittedHierarchy(*(jnp.asarray(part, float) for part in parts))
     fitted.report = FitReport(

@@ -23,7 +23,9 @@ from jaxtyping import Float
 from jaxbandit import checks, linalg
 from jaxbandit.checks import InputError
 from jaxbandit.floating import floating
+from jaxbandit.offpolicy.digits import warn_of_predictions
 from jaxbandit.offpolicy.model import BanditLog, Gaussian, check_log
+from jaxbandit.online.reference import namespace, reference
 from jaxbandit.settings import promotion
 
 # Degrees of freedom from which an expansion gives quantiles of Student's distribution.
@@ -111,6 +113,9 @@ def score_held_out(
     Raises:
         InputError: shapes disagree, a reward that is not finite, a level outside (0, 1).
 
+    Warns:
+        UserWarning: predictions lie so far from zero that their errors are rounded.
+
     >>> import jax.numpy as jnp, jaxbandit as jb
     >>> prediction = jb.Prediction(mean=jnp.zeros(4), std=jnp.ones(4))
     >>> score = jb.score_held_out(prediction, [0.1, -0.3, 1.0, 2.0], levels=[0.5])
@@ -122,6 +127,7 @@ def score_held_out(
     checks.check_finite("reward", reward)
     reward = jnp.asarray(reward, float)
     prediction = Prediction(*floating(*prediction))
+    warn_of_predictions(*prediction)
     return _score(prediction, reward, jnp.atleast_1d(jnp.asarray(levels, float)))
 
 
@@ -154,8 +160,8 @@ def ips_value(
     >>> float(value.value), float(value.gain)
     (1.0, 0.5)
     """
-    reward, weight = _weights(reward, propensity, target, level)
-    return _value(weight * reward, reward, weight, level)
+    reward, weight, near = _weights(reward, propensity, target, level)
+    return _value(weight * reward + near * (weight - 1), reward, weight, near, level)
 
 
 def snips_value(
@@ -186,10 +192,10 @@ def snips_value(
     Source:
         Swaminathan and Joachims 2015.
     """
-    reward, weight = _weights(reward, propensity, target, level)
+    reward, weight, near = _weights(reward, propensity, target, level)
     value = jnp.sum(weight * reward) / jnp.sum(weight)
     terms = value + weight * (reward - value) / jnp.mean(weight)
-    return _value(terms, reward, weight, level)
+    return _value(terms, reward, weight, near, level)
 
 
 def doubly_robust_value(
@@ -220,12 +226,13 @@ def doubly_robust_value(
     Source:
         Dudík, Langford and Li 2011.
     """
-    reward, weight = _weights(reward, propensity, target, level)
+    reward, weight, near = _weights(reward, propensity, target, level)
     for name, value in (("predicted", predicted), ("predicted_target", predicted_target)):
         checks.check_shape(name, value, reward.shape, "[records]")
         checks.check_finite(name, value)
-    rest = reward - jnp.asarray(predicted, float)
-    return _value(jnp.asarray(predicted_target, float) + weight * rest, reward, weight, level)
+    rest = reward - _less(predicted, near)
+    terms = _less(predicted_target, near) + weight * rest
+    return _value(terms, reward, weight, near, level)
 
 
 # The same, on checked arguments.
@@ -253,7 +260,8 @@ def _score(prediction: Prediction, reward: Array, levels: Array) -> HeldOutScore
 
 def _weights(
     reward: ArrayLike, propensity: ArrayLike, target: ArrayLike, level: float
-) -> tuple[Array, Array]:
+) -> tuple[Array, Array, Array]:
+    """Rewards less a number near all of them, weights, and that number, 0 for rewards near 0."""
     checks.check_shape("reward", reward, (None,), "[records]")
     n = np.shape(reward)
     if n[0] < 2:
@@ -273,13 +281,27 @@ def _weights(
                 f"{name} must lie in {least}0, 1], was {array[where]} at record {where}; it is a "
                 "probability of the logged action"
             )
-    return jnp.asarray(reward, float), jnp.asarray(target, float) / jnp.asarray(propensity, float)
+    weight = jnp.asarray(target, float) / jnp.asarray(propensity, float)
+    # Far from zero, sums and errors in float32 would lose the digits in which rewards differ.
+    xp = namespace(reward)
+    plain = xp.asarray(reward, float)
+    plain = plain if xp is np else lax.stop_gradient(plain)
+    near = reference(plain, xp.min(plain), xp.max(plain))
+    return _less(reward, near), weight, near
+
+
+@promotion()
+def _less(value: ArrayLike, near: Array) -> Array:
+    xp = namespace(value, near)
+    return jnp.asarray(xp.asarray(value, float) - near, float)
 
 
 @promotion()
 @jax.jit
-def _value(terms: Array, reward: Array, weight: Array, level: ArrayLike) -> PolicyValue:
-    """The mean of `terms`, and of what they add to the rewards, with intervals."""
+def _value(
+    terms: Array, reward: Array, weight: Array, near: Array, level: ArrayLike
+) -> PolicyValue:
+    """The mean of `terms` plus `near`, and of what they add to the rewards, with intervals."""
     records = jnp.sum(weight) ** 2 / jnp.sum(lax.square(weight))
     # Ends follow the weights through value and error; how freedom moves with them is left out.
     freedom = lax.stop_gradient(records - 1)
@@ -290,7 +312,9 @@ def _value(terms: Array, reward: Array, weight: Array, level: ArrayLike) -> Poli
         error = jnp.std(terms, ddof=1) / jnp.sqrt(len(terms))
         return mean, error, mean - width * error, mean + width * error
 
-    return PolicyValue(*interval(terms), *interval(terms - reward), records)
+    value, error, low, high = interval(terms)
+    gain = interval(terms - reward)
+    return PolicyValue(near + value, error, near + low, near + high, *gain, records)
 
 
 def _student_width(level: Array, freedom: Array) -> Array:

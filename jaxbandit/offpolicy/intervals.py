@@ -20,8 +20,10 @@ from jaxbandit import checks, linalg
 from jaxbandit.checks import InputError
 from jaxbandit.offpolicy.coverage import check_optimal_gram, optimal_action
 from jaxbandit.offpolicy.model import Gaussian
+from jaxbandit.settings import promotion
 
 
+@promotion()
 def paper_alpha(features: int, delta: ArrayLike) -> Array:
     r"""The paper's width, $\alpha = \sqrt{5 d \log(1/\delta)}$.
 
@@ -54,6 +56,7 @@ def paper_alpha(features: int, delta: ArrayLike) -> Array:
     return jnp.sqrt(-5 * d * jnp.log(delta))
 
 
+@promotion()
 def exact_alpha(features: int, delta: ArrayLike) -> Array:
     r"""The smallest width that proves the same: $\alpha^2$ the $1 - \delta$ quantile of $\chi^2_d$.
 
@@ -77,6 +80,7 @@ def exact_alpha(features: int, delta: ArrayLike) -> Array:
     return jnp.sqrt(_quantile(d, jnp.asarray(delta, float)))
 
 
+@promotion()
 def interval_probability(features: int, alpha: ArrayLike, tasks: int = 1) -> Array:
     r"""Probability that the intervals of width alpha hold, in all of `tasks` tasks at once.
 
@@ -96,6 +100,7 @@ def interval_probability(features: int, alpha: ArrayLike, tasks: int = 1) -> Arr
     return jnp.maximum(1 - m * gammaincc(d / 2, alpha**2 / 2), 0)
 
 
+@promotion()
 def data_dependent_bound(
     gaussian: Gaussian,
     task_parameter: Float[ArrayLike, " features"],
@@ -120,15 +125,16 @@ def data_dependent_bound(
         Hong et al. 2023, eq. 10.
     """
     alpha = check_alpha(alpha)
-    action, feature = optimal_action(task_parameter, feature), jnp.asarray(feature)
+    action, feature = optimal_action(task_parameter, feature), jnp.asarray(feature, float)
     d = feature.shape[-1]
     checks.check_shape("gaussian.cov", gaussian.cov, (d, d), "[features, features]")
     checks.check_covariance("gaussian.cov", gaussian.cov, singular=True)
     taken = jnp.take_along_axis(feature, action[..., None, None], axis=-2)[..., 0, :]
-    variance = linalg.quadratic_form(jnp.asarray(gaussian.cov), taken)
+    variance = linalg.quadratic_form(jnp.asarray(gaussian.cov, float), taken)
     return 2 * alpha * jnp.mean(linalg.positive_root(variance))
 
 
+@promotion()
 def trace_bound(
     cov: Float[ArrayLike, "features features"],
     optimal_gram: Float[ArrayLike, "features features"],

@@ -8,6 +8,7 @@ from jax import Array
 
 from jaxbandit import packed
 from jaxbandit.offpolicy import task_coordinates as coordinates
+from jaxbandit.offpolicy.digits import warn_of_likelihood
 from jaxbandit.offpolicy.model import HierarchicalGaussian, TaskStatistics, checked
 from jaxbandit.offpolicy.task_coordinates import Block, HyperInformation
 from jaxbandit.settings import promotion
@@ -29,8 +30,14 @@ def log_marginal_likelihood(model: HierarchicalGaussian, stats: TaskStatistics) 
 
     Raises:
         InputError: shapes disagree, or the model is not valid (`check_model`).
+
+    Warns:
+        UserWarning: rewards lie so far from zero that float32 sums lose whole nats.
     """
-    return _log_marginal_likelihood(*checked(model, stats))
+    model, stats = checked(model, stats)
+    eps = float(jnp.finfo(stats.square.dtype).eps)
+    warn_of_likelihood(stats.square, model.noise_std, eps, "the log marginal likelihood")
+    return _log_marginal_likelihood(model, stats)
 
 
 @promotion()

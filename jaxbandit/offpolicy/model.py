@@ -16,6 +16,7 @@ from jax import Array
 from jaxbandit import checks, settings
 from jaxbandit.checks import InputError
 from jaxbandit.floating import floating, in_precision
+from jaxbandit.offpolicy.digits import warn_of_posteriors
 
 
 class HierarchicalGaussian(NamedTuple):
@@ -153,6 +154,11 @@ def checked(
 
     Raises:
         InputError: as `check_model` and `check_statistics`.
+
+    Warns:
+        UserWarning: rewards or hyper_mean lie so far from zero that means of tasks are rounded.
     """
     model = check_model(model)
-    return model, check_statistics(stats, model.hyper_mean.shape[0], model.hyper_mean.dtype)
+    stats = check_statistics(stats, model.hyper_mean.shape[0], model.hyper_mean.dtype)
+    warn_of_posteriors(model, stats)
+    return model, stats

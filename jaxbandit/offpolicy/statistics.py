@@ -5,7 +5,6 @@ Blocks are summed by a loop that is a single kernel of the CPU; the log is sent 
 
 from __future__ import annotations
 
-import warnings
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from queue import Empty, SimpleQueue
@@ -21,6 +20,7 @@ from jaxbandit import checks, linalg, packed, settings, tiles
 from jaxbandit.checks import InputError, check_count
 from jaxbandit.floating import floating
 from jaxbandit.kernel import called_as_kernel
+from jaxbandit.offpolicy.digits import warn_of_log
 from jaxbandit.offpolicy.model import BanditLog, TaskStatistics, check_log, check_tasks
 from jaxbandit.settings import promotion
 
@@ -82,12 +82,18 @@ def scan_statistics(stats: TaskStatistics, log: BanditLog) -> TaskStatistics:
 
     Raises:
         InputError: as `add_record`.
+
+    Warns:
+        UserWarning: as `task_statistics`.
     """
     m, d = np.shape(stats.moment)
     check_log(log, m, d, "stats")
     checks.check_finite("log.feature", log.feature)
     checks.check_finite("log.reward", log.reward)
-    return _scan(_floating(stats), BanditLog(*(jnp.asarray(field) for field in log)))
+    sums = _scan(_floating(stats), BanditLog(*(jnp.asarray(field) for field in log)))
+    if checks.is_concrete(sums) and 0 not in np.shape(log.feature):
+        warn_of_log(log.feature, log.reward, m)
+    return sums
 
 
 def _floating(stats: TaskStatistics) -> TaskStatistics:
@@ -110,8 +116,8 @@ def task_statistics(log: BanditLog, tasks: int) -> TaskStatistics:
             a feature or reward is masked, complex or not finite.
 
     Warns:
-        UserWarning: features nearly depend on each other, as a constant and a year do, and sums in
-            this precision lose digits that posteriors need.
+        UserWarning: features nearly depend on each other, as a constant and a year do, or rewards
+            lie far from zero, and sums in this precision lose digits that posteriors need.
 
     Source:
         Hong et al. 2023, eq. 6, without the division by the noise variance.
@@ -141,7 +147,7 @@ def task_statistics(log: BanditLog, tasks: int) -> TaskStatistics:
         checks.check_finite("log.feature", log.feature)
         checks.check_finite("log.reward", log.reward)
         raise InputError(f"sums of the log overflow {dtype}; rescale features or rewards")
-    _warn_of_lost_digits(np.asarray(log.feature), tasks, float(jnp.finfo(dtype).eps))
+    warn_of_log(log.feature, log.reward, tasks)
     return stats
 
 
@@ -173,29 +179,6 @@ def listed_width(tasks: int, features: int) -> int:
 
 def _is_product(tasks: int) -> bool:
     return tasks <= tiles.by_platform(_PRODUCT_TASKS)
-
-
-def _warn_of_lost_digits(feature: np.ndarray, tasks: int, eps: float) -> None:
-    """Warn of features that nearly depend on each other, of which sums lose the difference."""
-    some = feature[:: max(len(feature) // 10_000, 1)].astype(np.float64)
-    length = np.linalg.norm(some, axis=0)
-    unit = some / np.where(length > 0, length, 1)
-    shares, directions = np.linalg.eigh(unit.T @ unit)
-    # What depends on others exactly (a constant beside one column a category) is no loss.
-    is_direction = shares > 1e-10
-    if not np.any(is_direction):  # All features are zero.
-        return
-    least = int(np.argmax(is_direction))
-    # The rounding of a task's sums beside what they say of that direction: means move by some five
-    # times as many posterior standard deviations.
-    if eps / shares[least] * np.sqrt(len(feature) / tasks) > 0.02:
-        one, other = sorted(np.argsort(np.abs(directions[:, least]))[-2:].tolist())
-        warnings.warn(
-            f"columns {one} and {other} of log.feature differ by little but their units: float32 "
-            "sums keep too few digits of the difference; beside a constant column subtract the "
-            "other's mean, or set JAX_ENABLE_X64=1",
-            stacklevel=3,
-        )
 
 
 def _cpu() -> Any:

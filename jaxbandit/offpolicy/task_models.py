@@ -16,6 +16,8 @@ from jaxtyping import Bool, Float
 
 from jaxbandit import checks, linalg, spd
 from jaxbandit.checks import InputError
+from jaxbandit.floating import floating, working_type
+from jaxbandit.offpolicy.digits import warn_of_likelihood, warn_of_rewards
 from jaxbandit.offpolicy.model import Gaussian, TaskStatistics
 
 # Damped Newton steps from the prior mean, and bisections of the length of each: to rounding, in
@@ -211,8 +213,19 @@ def _gaussian(factor: Array, hyper_parameter: Array, mean: Array, cov: Array) ->
 
 
 def check_data(function: Any, data: Any) -> None:
-    """What the functions of `bernoulli_laplace` ask of their data; those of others ask nothing."""
-    if getattr(function, "func", None) in (_laplace_conditional, _laplace_evidence):
+    """What the functions of `bernoulli_laplace` ask of their data; those of users ask nothing.
+
+    Warns:
+        UserWarning: rewards of `linear_gaussian` lie so far from zero that sums lack digits.
+    """
+    named = getattr(function, "func", None)
+    if named is _linear_conditional:
+        warn_of_rewards(data, function.args[1], stacklevel=6)
+    if named is _linear_evidence:
+        eps = float(jnp.finfo(working_type(data.square)).eps)
+        what = "the log evidence of particles"
+        warn_of_likelihood(data.square, function.args[1], eps, what, stacklevel=6)
+    if named in (_laplace_conditional, _laplace_evidence):
         checks.check_kind("data", data, TaskRecords, "TaskRecords for bernoulli_laplace")
         _check_rewards(data)
 
@@ -239,4 +252,4 @@ def _check_task_cov(task_cov: ArrayLike) -> Array:
     """A factor F of the task covariance, F F'."""
     checks.check_square("task_cov", task_cov)
     checks.check_covariance("task_cov", task_cov, singular=True)
-    return linalg.psd_factor(jnp.asarray(task_cov, jnp.result_type(float, jnp.asarray(task_cov))))
+    return linalg.psd_factor(*floating(task_cov))

@@ -24,8 +24,10 @@ from jaxbandit.checks import InputError
 from jaxbandit.floating import floating, in_precision
 from jaxbandit.offpolicy.model import Gaussian
 from jaxbandit.offpolicy.task_models import Conditional, LogEvidence, check_data
+from jaxbandit.settings import promotion
 
 
+@promotion()
 def marginal_posteriors(
     particles: Float[ArrayLike, "particles hyper"],
     conditional: Conditional,
@@ -67,6 +69,7 @@ def marginal_posteriors(
     return _marginal_posteriors(particles, _as_pytree(conditional), in_precision(data), log_weights)
 
 
+@promotion()
 def particle_log_weights(
     particles: Float[ArrayLike, "particles hyper"],
     log_evidence: LogEvidence,
@@ -94,6 +97,7 @@ def particle_log_weights(
     )
 
 
+@promotion()
 def effective_sample_size(log_weights: Float[ArrayLike, " particles"]) -> Float[Array, ""]:
     r"""$1 / \sum_j w_j^2$: how many equally weighted particles these are worth.
 

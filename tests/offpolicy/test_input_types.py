@@ -124,7 +124,7 @@ def test_works_where_promotion_is_forbidden(name: str, forbid) -> None:
 
 
 @pytest.mark.parametrize("shift", [310.0, 1e4, 1e6])
-@pytest.mark.filterwarnings("ignore:columns")
+@pytest.mark.filterwarnings("ignore:log.reward lies so far from zero")
 def test_rewards_far_from_zero_are_refused_with_the_remedy(shift: float) -> None:
     rng = np.random.default_rng(0)
     task = np.repeat(np.arange(30), 50)
@@ -132,3 +132,80 @@ def test_rewards_far_from_zero_are_refused_with_the_remedy(shift: float) -> None
     stats = jb.task_statistics(jb.BanditLog(task, np.ones((1500, 1)), reward), 30)
     with pytest.raises(jb.InputError, match="subtract their mean, or set JAX_ENABLE_X64=1"):
         jb.fit_hierarchy(stats)
+
+
+_THETA, _CHOICES = np.array([1, 0]), np.array([[[0, 1], [1, 0]], [[1, 0], [1, 1]]])
+_EYE = np.eye(2, dtype=int)
+_LINEAR = jb.linear_gaussian(_EYE, 1)
+
+
+def _sums(cast) -> jb.TaskStatistics:
+    eye = cast(_EYE)
+    return jb.TaskStatistics(eye[None], cast(_THETA)[None], cast([1]), cast([1]))
+
+
+_BOUNDS = {
+    "optimal_action": lambda cast: jb.bounds.optimal_action(cast(_THETA), cast(_CHOICES)),
+    "optimal_gram": lambda cast: jb.bounds.optimal_gram(cast(_THETA), cast(_CHOICES[:1])),
+    "task_gamma": lambda cast: jb.bounds.task_gamma(_sums(cast), np.eye(2)[None] / 2),
+    "scale_features": lambda cast: jb.bounds.scale_features(
+        cast(_LARGEST[_name_of(cast)]),
+        jb.HierarchicalGaussian(cast(_THETA), cast(_EYE), cast(_EYE), 1.0),
+        _sums(cast),
+    ),
+    "data_dependent_bound": lambda cast: jb.bounds.data_dependent_bound(
+        jb.Gaussian(cast(_THETA), cast(_EYE)), cast(_THETA), cast(_CHOICES), cast(1)
+    ),
+    "trace_bound": lambda cast: jb.bounds.trace_bound(cast(_EYE), np.eye(2) / 2, cast(1)),
+    "single_task_bound": lambda cast: jb.bounds.single_task_bound(
+        cast(_EYE), cast(1), cast([_LARGEST[_name_of(cast)], 1]), cast(1), cast(1)
+    ),
+    "lcb_minimax_regret": lambda cast: jb.bounds.lcb_minimax_regret(
+        cast([_LARGEST[_name_of(cast)], 1]), 100
+    ),
+    "marginal_posteriors": lambda cast: jb.marginal_posteriors(
+        cast(_EYE), _LINEAR.conditional, _sums(cast)
+    ),
+    "particle_log_weights": lambda cast: jb.particle_log_weights(
+        cast(_EYE), _LINEAR.log_evidence, _sums(cast)
+    ),
+    "ips_value": lambda cast: jb.ips_value(
+        cast([_LARGEST[_name_of(cast)], 0, 1]), cast([1, 1, 1]), cast([1, 0, 1])
+    ),
+}
+
+
+class _Cast:
+    """To a small type, and back to float64."""
+
+    def __init__(self, dtype: str, plain: bool) -> None:
+        self.dtype, self.plain = dtype, plain
+
+    def __call__(self, value):
+        small = np.asarray(value).astype(jnp.dtype(self.dtype))
+        return small.astype(np.float64) if self.plain else jnp.asarray(small)
+
+
+def _name_of(cast: _Cast) -> str:
+    return cast.dtype
+
+
+@pytest.mark.parametrize("dtype", _TYPES)
+@pytest.mark.parametrize("name", _BOUNDS)
+def test_small_types_give_what_float64_gives(name: str, dtype: str) -> None:
+    wanted = _BOUNDS[name](_Cast(dtype, plain=True))
+    found = _BOUNDS[name](_Cast(dtype, plain=False))
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6), found, wanted)
+
+
+@pytest.mark.parametrize(
+    "forbid",
+    [lambda: jax.numpy_rank_promotion("raise"), lambda: jax.numpy_dtype_promotion("strict")],
+    ids=["rank", "type"],
+)
+@pytest.mark.parametrize("name", _BOUNDS)
+def test_bounds_work_where_promotion_is_forbidden(name: str, forbid) -> None:
+    wanted = _BOUNDS[name](_Cast("int8", plain=True))
+    with forbid():
+        found = _BOUNDS[name](_Cast("int8", plain=True))
+    jax.tree.map(np.testing.assert_array_equal, found, wanted)

@@ -86,6 +86,7 @@ def test_new_task_posterior(kind, d, rtol):
     assert normwise(new.cov[None], truth.cov[1, 1:2]) < rtol
 
 
+@pytest.mark.filterwarnings("ignore:the log marginal likelihood is off")
 @pytest.mark.parametrize(("kind", "d"), CASES)
 def test_log_marginal_likelihood(kind, d, rtol):
     case, stats, truth = solved(kind, d)

@@ -9,6 +9,7 @@ import polars as pl
 import pytest
 from rich.console import Console
 
+from jaxbandit.checks import InputError
 from jaxbandit.datasets.log_file import LogFile
 from jaxbandit.offpolicy.posterior import new_task_posterior, task_posteriors
 from jaxbandit.studies.fit_log import fit_log, gather, update_model
@@ -300,3 +301,36 @@ def test_the_command_line(jaxbandit, tmp_path):
     assert done.stderr.startswith("jaxbandit: ")
     assert "not a model of jaxbandit" in done.stderr
     assert jaxbandit("fit", log, "--reward", "r").returncode == 2
+
+
+@pytest.mark.parametrize("span", [3600, 86400, 604800, 2592000])
+def test_a_time_beside_a_constant_is_fitted_rightly_or_refused(span, tmp_path):
+    """Fails where either threshold of `fit_log` lets a span through that does not converge."""
+    rng = np.random.default_rng(1)
+    user, u = rng.integers(0, 100, 4000), rng.random(4000)
+    theta = rng.normal([1.0, 2.0], [0.5, 0.3], (100, 2))
+    y = theta[user, 0] + theta[user, 1] * (u - 0.5) + rng.normal(0, 0.5, 4000)
+    times = {"time": 1.7e9 + u * span, "share": u - 0.5}
+    pl.DataFrame({"user": user, "constant": np.ones(4000), "y": y} | times).write_csv(
+        tmp_path / "log.csv"
+    )
+
+    def noise_of(column: str) -> float:
+        columns = LogColumns("user", ("constant", column), "y", None)
+        out, console = tmp_path / f"{column}.npz", Console(quiet=True)
+        how = {"covariance": "full", "hyper": "diffuse", "held_out": 0.0, "restarts": 0, "seed": 0}
+        fit_log(tmp_path / "log.csv", columns, out, **how, drop_missing=False, console=console)
+        facts = load_model(out).facts["fit"]
+        assert facts["converged"]
+        return float(load_model(out).model.noise_std)
+
+    wanted = noise_of("share")
+    try:
+        found = noise_of("time")
+    except InputError as error:
+        message = str(error)
+        assert "feature 'time'" in message
+        assert "subtract its mean" in message
+    else:
+        assert span > 86400
+        np.testing.assert_allclose(found, wanted, rtol=1e-3)
