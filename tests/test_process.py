@@ -6,6 +6,8 @@ references live), `Kept.put` evicts nothing (the bound), `check_process`, `setti
 """
 
 import gc
+import os
+import resource
 import subprocess
 import sys
 import weakref
@@ -145,6 +147,30 @@ def test_nothing_is_kept_of_functions_that_are_gone(name):
     function = weakref.ref(KINDS[name]())
     gc.collect()
     assert function() is None
+
+
+def resident():
+    """Memory of this process, MB."""
+    gc.collect()
+    with open("/proc/self/statm") as file:
+        return int(file.read().split()[1]) * resource.getpagesize() / 1e6
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/self/statm"), reason="how a process is asked there")
+def test_memory_does_not_grow_with_calls():
+    """In short what `scripts/soak.py` asks for minutes; programs that stay take some 3 and 9 MB."""
+
+    def calls(number):
+        for count in range(number):
+            by_policy(rollout)
+            rollout(jax.random.key(count))
+            if count % 4 == 0:
+                by_policy(simulate)
+
+    calls(2)
+    before = resident()
+    calls(8)
+    assert resident() - before < 20
 
 
 @pytest.mark.parametrize("play", [simulate, rollout, offpolicy, hierarchical])
