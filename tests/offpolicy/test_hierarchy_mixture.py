@@ -277,6 +277,8 @@ def thetas(features=2, scale=3.0, spread=0.3):
         ),
     ],
 )
+# Of two of these logs float32 sums do lose whole nats, as is said.
+@pytest.mark.filterwarnings("ignore:the likelihood of this fit is off:UserWarning")
 def test_extreme_logs_are_finite(stats, clusters):
     mixture = jb.fit_hierarchy_mixture(stats, clusters, max_iterations=300, restarts=3)
     assert all(np.all(np.isfinite(part)) for part in mixture[:6])
