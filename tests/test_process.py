@@ -156,7 +156,9 @@ def resident():
         return int(file.read().split()[1]) * resource.getpagesize() / 1e6
 
 
-@pytest.mark.skipif(not os.path.exists("/proc/self/statm"), reason="how a process is asked there")
+@pytest.mark.skipif(
+    not os.path.exists("/proc/self/statm"), reason="only Linux tells resident memory so"
+)
 def test_memory_does_not_grow_with_calls():
     """In short what `scripts/soak.py` asks for minutes; a program that stays takes some 3 MB."""
 
