@@ -32,6 +32,14 @@ def floating(*values: Any) -> tuple[Array, ...]:
     return tuple(jnp.asarray(value, dtype) for value in values)
 
 
+@promotion()
+def counts(value: Any) -> Array:
+    """Numbers of something, in a type of at least 32 bits, whole where they are given as such."""
+    count = jnp.asarray(in_precision(value))
+    smallest = jnp.float32 if jnp.issubdtype(count.dtype, jnp.inexact) else jnp.int32
+    return count.astype(jnp.promote_types(count.dtype, smallest))
+
+
 def in_precision(tree: Any) -> Any:
     """A pytree in whose arrays no number has more bits than the precision in use.
 

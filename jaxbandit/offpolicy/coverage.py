@@ -21,7 +21,7 @@ from jaxtyping import Float, Int
 from jaxbandit import checks, linalg
 from jaxbandit.checks import InputError
 from jaxbandit.eigen import symmetric_eigen, symmetric_eigenvalues
-from jaxbandit.floating import floating
+from jaxbandit.floating import counts, floating
 from jaxbandit.offpolicy.model import HierarchicalGaussian, TaskStatistics, check_statistics
 from jaxbandit.settings import promotion
 
@@ -203,11 +203,11 @@ def scale_features(
     """
     checks.check_positive("scale", scale)
     (c,) = floating(scale)
-    mean, hyper_cov, task_cov = floating(*model[:3])
-    gram, moment = floating(stats.gram, stats.moment)
+    mean, hyper_cov, task_cov, noise_std = floating(*model)
+    gram, moment, square = floating(*stats[:3])
     return (
-        HierarchicalGaussian(mean * c, hyper_cov * c**2, task_cov * c**2, model.noise_std),
-        stats._replace(gram=gram / c**2, moment=moment / c),
+        HierarchicalGaussian(mean * c, hyper_cov * c**2, task_cov * c**2, noise_std),
+        TaskStatistics(gram / c**2, moment / c, square, counts(stats.count)),
     )
 
 

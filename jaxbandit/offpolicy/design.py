@@ -20,6 +20,7 @@ from jaxbandit.floating import floating, in_precision
 from jaxbandit.keys import Purpose, purpose_key, purpose_keys
 from jaxbandit.offpolicy.digits import check_hyper_mean
 from jaxbandit.offpolicy.model import BanditLog, HierarchicalGaussian, check_model
+from jaxbandit.settings import promotion
 
 # Records drawn from one key.
 _RECORDS = 128
@@ -119,6 +120,8 @@ def synthetic_design(
     for name, value in (("hyper_std", hyper_std), ("task_std", task_std), ("noise_std", noise_std)):
         checks.check_positive(name, value)
     # On the host where the numbers are: each operation of a device is a program to compile.
+    xp = np if checks.is_concrete(hyper_std, task_std, noise_std) else jnp
+    hyper_std, task_std = xp.asarray(hyper_std, float), xp.asarray(task_std, float)
     identity, dtype = np.eye(features), jnp.result_type(float)
     model = HierarchicalGaussian(
         jnp.asarray(np.zeros(features), dtype),
@@ -138,6 +141,7 @@ def synthetic_design(
     )
 
 
+@promotion()
 def draw_from_model(key: Array, design: OffPolicyDesign) -> Instance:
     """Hyper-parameter and tasks drawn from the model itself."""
     model = HierarchicalGaussian(*floating(*design.model))
@@ -151,6 +155,7 @@ def draw_from_model(key: Array, design: OffPolicyDesign) -> Instance:
     return Instance(hyper, task)
 
 
+@promotion()
 def draw_uniform_features(key: Array, design: OffPolicyDesign, shape: tuple[int, ...]) -> Array:
     """Features uniform on [-0.5, 0.5]."""
     (hyper_mean,) = floating(design.model.hyper_mean)
@@ -175,7 +180,7 @@ def draw_truth(key: Array, design: OffPolicyDesign) -> Instance:
         (design.max_tasks, d),
         "[max_tasks, features]",
     )
-    return instance
+    return Instance(*floating(*instance))
 
 
 def draw_choices(key: Array, design: OffPolicyDesign, shape: tuple[int, ...]) -> Array:
@@ -187,9 +192,10 @@ def draw_choices(key: Array, design: OffPolicyDesign, shape: tuple[int, ...]) ->
     feature = design.draw_features(key, design, shape)
     wanted = (*shape, design.model.hyper_mean.shape[0])
     checks.check_shape("what draw_features gives", feature, wanted, "[*shape, features]")
-    return feature
+    return floating(feature)[0]
 
 
+@promotion()
 def draw_log(key: Array, design: OffPolicyDesign, instance: Instance, records: int) -> BanditLog:
     """A log drawn by the design's logging policy.
 
@@ -203,7 +209,7 @@ def draw_log(key: Array, design: OffPolicyDesign, instance: Instance, records: i
         InputError: records below one, a design that is not valid, a function of it that gives
             another shape or type than it should.
     """
-    design = check_design(design)
+    design, instance = check_design(design), Instance(*floating(*instance))
     blocks = -(-check_count("records", records) // _RECORDS)
     log = jax.vmap(lambda block: _log_block(key, design, instance, block))(jnp.arange(blocks))
     return jax.tree.map(lambda x: x.reshape((-1, *x.shape[2:]))[:records], log)

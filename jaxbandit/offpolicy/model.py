@@ -15,7 +15,7 @@ from jax import Array
 
 from jaxbandit import checks, settings
 from jaxbandit.checks import InputError
-from jaxbandit.floating import floating, in_precision
+from jaxbandit.floating import counts, floating, in_precision
 from jaxbandit.offpolicy.digits import warn_of_posteriors
 
 
@@ -143,7 +143,7 @@ def check_statistics(stats: TaskStatistics, features: int, dtype: jnp.dtype) -> 
         gram=jnp.asarray(stats.gram, dtype),
         moment=jnp.asarray(stats.moment, dtype),
         square=jnp.asarray(stats.square, dtype),
-        count=jnp.asarray(stats.count),
+        count=counts(stats.count),
     )
 
 

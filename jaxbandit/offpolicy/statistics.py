@@ -18,7 +18,7 @@ from jaxtyping import Bool, Int
 
 from jaxbandit import checks, linalg, packed, settings, tiles
 from jaxbandit.checks import InputError, check_count
-from jaxbandit.floating import floating
+from jaxbandit.floating import counts, floating
 from jaxbandit.kernel import called_as_kernel
 from jaxbandit.offpolicy.digits import warn_of_log
 from jaxbandit.offpolicy.model import BanditLog, TaskStatistics, check_log, check_tasks
@@ -98,7 +98,7 @@ def scan_statistics(stats: TaskStatistics, log: BanditLog) -> TaskStatistics:
 
 def _floating(stats: TaskStatistics) -> TaskStatistics:
     """The statistics as arrays, sums in one floating type that does not overflow soon."""
-    return TaskStatistics(*floating(*stats[:3]), count=jnp.asarray(stats.count))
+    return TaskStatistics(*floating(*stats[:3]), count=counts(stats.count))
 
 
 def task_statistics(log: BanditLog, tasks: int) -> TaskStatistics:

@@ -19,6 +19,7 @@ from jaxbandit.checks import InputError
 from jaxbandit.floating import floating, working_type
 from jaxbandit.offpolicy.digits import warn_of_likelihood, warn_of_rewards
 from jaxbandit.offpolicy.model import Gaussian, TaskStatistics
+from jaxbandit.settings import promotion
 
 # Damped Newton steps from the prior mean, and bisections of the length of each: to rounding, in
 # float64, for logits in the hundreds (8 steps do for logits below ten).
@@ -56,6 +57,7 @@ class TaskRecords(NamedTuple):
     """Whether there is a record; what is stored where there is none plays no role."""
 
 
+@promotion()
 def linear_gaussian(task_cov: ArrayLike, noise_std: ArrayLike) -> TaskModel:
     r"""$\theta_s | \mu \sim N(\mu, \Sigma_0)$, $y \sim N(\phi' \theta_s, \sigma^2)$; exact.
 
@@ -75,6 +77,7 @@ def linear_gaussian(task_cov: ArrayLike, noise_std: ArrayLike) -> TaskModel:
     return TaskModel(Partial(_linear_conditional, *arrays), Partial(_linear_evidence, *arrays))
 
 
+@promotion()
 def bernoulli_laplace(task_cov: ArrayLike) -> TaskModel:
     r"""$\theta_s | \mu \sim N(\mu, \Sigma_0)$, $P(y = 1) = 1 / (1 + e^{-\phi' \theta_s})$.
 
@@ -94,6 +97,11 @@ def bernoulli_laplace(task_cov: ArrayLike) -> TaskModel:
 # Task models, in coordinates theta = mu + F u with task_cov = F F', in which u ~ N(0, I).
 
 
+def _floating(hyper_parameter: Array, stats: TaskStatistics) -> tuple[Array, TaskStatistics]:
+    hyper_parameter, *sums = floating(hyper_parameter, *stats)
+    return hyper_parameter, TaskStatistics(*sums)
+
+
 def _linear(
     factor: Array, noise_std: Array, hyper_parameter: Array, stats: TaskStatistics
 ) -> tuple[Array, Array, Array]:
@@ -105,22 +113,26 @@ def _linear(
     return inverse, log_det, linalg.matmul(factor.T, centred) / variance
 
 
+@promotion()
 def _linear_conditional(
     factor: Array, noise_std: Array, hyper_parameter: Array, stats: TaskStatistics
 ) -> Gaussian:
+    hyper_parameter, stats = _floating(hyper_parameter, stats)
     inverse, _, vector = _linear(factor, noise_std, hyper_parameter, stats)
     return _gaussian(factor, hyper_parameter, linalg.matmul(inverse, vector), inverse)
 
 
+@promotion()
 def _linear_evidence(
     factor: Array, noise_std: Array, hyper_parameter: Array, stats: TaskStatistics
 ) -> Array:
+    hyper_parameter, stats = _floating(hyper_parameter, stats)
     inverse, log_det, vector = _linear(factor, noise_std, hyper_parameter, stats)
     variance = noise_std**2
     at_mean = linalg.quadratic_form(stats.gram, hyper_parameter)
     square = stats.square - 2 * linalg.inner(stats.moment, hyper_parameter) + at_mean
     fitted = linalg.quadratic_form(inverse, vector)
-    constant = stats.count.astype(variance.dtype) * jnp.log(2 * jnp.pi * variance)
+    constant = stats.count * jnp.log(2 * jnp.pi * variance)
     return -0.5 * (constant + square / variance - fitted + log_det)
 
 
@@ -187,7 +199,8 @@ def _laplace(
 ) -> tuple[Array, Array, Array]:
     """Mode of u, the precision there, and minus the log density there, relative to the prior's."""
     _check_rewards(records)
-    feature = jnp.where(records.mask[:, None], records.feature, 0)
+    hyper_parameter, feature = floating(hyper_parameter, records.feature)
+    feature = jnp.where(records.mask[:, None], feature, 0)
     centre, inside = linalg.matmul(feature, hyper_parameter), linalg.matmul(feature, factor)
     reward = jnp.where(records.mask, records.reward, 0).astype(inside.dtype)
     rewards = _Rewards(inside, centre, reward)
@@ -198,11 +211,13 @@ def _laplace(
     return mode, rewards.precision(mode), energy
 
 
+@promotion()
 def _laplace_conditional(factor: Array, hyper_parameter: Array, records: TaskRecords) -> Gaussian:
     mode, precision, _ = _laplace(factor, hyper_parameter, records)
     return _gaussian(factor, hyper_parameter, mode, spd.inverse(precision)[0])
 
 
+@promotion()
 def _laplace_evidence(factor: Array, hyper_parameter: Array, records: TaskRecords) -> Array:
     _, precision, energy = _laplace(factor, hyper_parameter, records)
     return -energy - 0.5 * spd.inverse(precision)[1]

@@ -29,8 +29,10 @@ from jaxbandit.online import arms, setting
 from jaxbandit.online.allocation import largest_excess, largest_total, pull_limit
 from jaxbandit.online.arms import Confidence
 from jaxbandit.online.setting import Setting
+from jaxbandit.settings import promotion
 
 
+@promotion()
 def event_probability(horizon: ArrayLike, confidence: Confidence | None = None) -> Array:
     r"""Probability with which every bound of this module holds: at least $1 - 2T\delta$.
 
@@ -66,6 +68,7 @@ def event_probability(horizon: ArrayLike, confidence: Confidence | None = None) 
 # UCB.
 
 
+@promotion()
 def ucb_regret(
     count: Float[ArrayLike, " arms"],
     mean: Float[ArrayLike, " arms"],
@@ -103,6 +106,7 @@ def ucb_regret(
     return _capped(known, _ucb_regret(known, setting.gaps(known, mean)))
 
 
+@promotion()
 def ucb_minimax_regret(
     count: Float[ArrayLike, " arms"],
     horizon: ArrayLike,
@@ -134,6 +138,7 @@ def ucb_minimax_regret(
     return largest_total(known.count, known.radius, known.limit, known.horizon)
 
 
+@promotion()
 def ucb_logging_regret(
     count: Float[ArrayLike, " arms"],
     horizon: ArrayLike,
@@ -159,6 +164,7 @@ def ucb_logging_regret(
 # LCB.
 
 
+@promotion()
 def lcb_minimax_regret(
     count: Float[ArrayLike, " arms"],
     horizon: ArrayLike,
@@ -182,6 +188,7 @@ def lcb_minimax_regret(
     return _capped(known, known.horizon * widest)
 
 
+@promotion()
 def lcb_logging_regret(
     count: Float[ArrayLike, " arms"],
     horizon: ArrayLike,
@@ -209,6 +216,7 @@ def lcb_logging_regret(
 # OtO.
 
 
+@promotion()
 def oto_regret(
     count: Float[ArrayLike, " arms"],
     mean: Float[ArrayLike, " arms"],
@@ -257,6 +265,7 @@ def oto_regret(
     return _capped(known, jnp.minimum(total, known.horizon * jnp.max(gap)))
 
 
+@promotion()
 def oto_minimax_regret(
     count: Float[ArrayLike, " arms"],
     horizon: ArrayLike,
@@ -284,6 +293,7 @@ def oto_minimax_regret(
     return _capped(known, total)
 
 
+@promotion()
 def oto_logging_regret(
     count: Float[ArrayLike, " arms"],
     horizon: ArrayLike,

@@ -25,6 +25,7 @@ from jaxbandit.online import lower_bounds as lower
 from jaxbandit.online.arms import Confidence
 from jaxbandit.online.environments import Environment, gaussian_arms
 from jaxbandit.online.setting import Setting
+from jaxbandit.settings import promotion
 
 
 class HardInstance(NamedTuple):
@@ -40,6 +41,7 @@ class HardInstance(NamedTuple):
     """Lower bound on the expected regret; which regret, the maker says. 0 claims nothing."""
 
 
+@promotion()
 def confusable_pair(
     count: Float[ArrayLike, " arms"],
     horizon: int,
@@ -95,6 +97,7 @@ def confusable_pair(
     return pair[0], pair[1]
 
 
+@promotion()
 def lcb_unexplored(
     count: Float[ArrayLike, " arms"],
     horizon: int,
@@ -124,6 +127,7 @@ def lcb_unexplored(
     return _short_of_ceiling(known, horizon, shortfall, regret, best, sigma)
 
 
+@promotion()
 def ucb_first_round(
     count: Float[ArrayLike, " arms"],
     confidence: Confidence | None = None,
@@ -147,6 +151,7 @@ def ucb_first_round(
     return _short_of_ceiling(known, 1, shortfall, regret, worst, sigma)
 
 
+@promotion()
 def ucb_equalised(
     count: Float[ArrayLike, " arms"], horizon: int, confidence: Confidence | None = None
 ) -> HardInstance:
@@ -180,6 +185,7 @@ def ucb_equalised(
     return _short_of_ceiling(known, horizon, shortfall, regret)
 
 
+@promotion()
 def lcb_misled(
     count: Float[ArrayLike, " arms"],
     horizon: int,

@@ -29,6 +29,7 @@ from jaxbandit import checks, rounding
 from jaxbandit.checks import InputError
 from jaxbandit.online.arms import Confidence
 from jaxbandit.online.setting import Setting, check_some, make_setting
+from jaxbandit.settings import promotion
 
 # kappa, and its Phi(-kappa).
 _KAPPA = np.arange(-4, 2.51, 0.125)
@@ -37,6 +38,7 @@ _PROBABILITY = np.array([0.5 * math.erfc(kappa / math.sqrt(2)) for kappa in _KAP
 _CLEARANCE = 2.0**-10
 
 
+@promotion()
 def minimax_regret_lower(
     count: Float[ArrayLike, " arms"],
     horizon: ArrayLike,
@@ -71,6 +73,7 @@ def minimax_regret_lower(
     return rounding.down(math.exp(-0.5) / 16 * known.horizon * widest, known.count.shape[0])
 
 
+@promotion()
 def lcb_minimax_regret_lower(
     count: Float[ArrayLike, " arms"],
     horizon: ArrayLike,
@@ -105,6 +108,7 @@ def lcb_minimax_regret_lower(
     return rounding.down(known.horizon * lcb_unexplored(known, sigma).loss)
 
 
+@promotion()
 def ucb_first_round_logging_regret_lower(
     count: Float[ArrayLike, " arms"],
     confidence: Confidence | None = None,
@@ -128,6 +132,7 @@ def ucb_first_round_logging_regret_lower(
     return rounding.down(ucb_first_round(known, sigma).loss)
 
 
+@promotion()
 def ucb_logging_regret_lower(
     count: Float[ArrayLike, " arms"],
     horizon: ArrayLike,
@@ -168,6 +173,7 @@ def ucb_logging_regret_lower(
     return rounding.down(jnp.where(fits, jnp.maximum(even - beyond * loss, 0), 0), k)
 
 
+@promotion()
 def lcb_logging_regret_lower(
     count: Float[ArrayLike, " arms"],
     horizon: ArrayLike,

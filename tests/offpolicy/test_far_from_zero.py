@@ -246,3 +246,14 @@ def test_what_lies_near_zero_is_not_warned_of(name: str) -> None:
         result = jax.tree.leaves(MEMBERS[name][0](0.0))
     assert [str(warning.message) for warning in caught] == []
     assert all(np.all(np.isfinite(np.asarray(leaf, float))) for leaf in result)
+
+
+@pytest.mark.parametrize("shift", [310.0, 1e4, 1e6])
+@pytest.mark.filterwarnings("ignore:log.reward lies so far from zero")
+def test_a_fit_of_rewards_far_from_zero_is_refused_with_the_remedy(shift):
+    rng = np.random.default_rng(0)
+    task = np.repeat(np.arange(30), 50)
+    reward = shift + rng.normal(0, 0.5, 30)[task] + rng.normal(0, 0.3, 1500)
+    stats = jb.task_statistics(jb.BanditLog(task, np.ones((1500, 1)), reward), 30)
+    with pytest.raises(jb.InputError, match="subtract their mean, or set JAX_ENABLE_X64=1"):
+        jb.fit_hierarchy(stats)
