@@ -17,7 +17,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 from scipy.special import expit
 
-from jaxbandit.studies.arm_posterior import ArmRecords, arm_posterior, best_shares
+from jaxbandit.inference.arm_posterior import ArmRecords, arm_posterior, best_shares
 
 ARMS = 3
 DRAWS = 1000

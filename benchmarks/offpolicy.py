@@ -13,7 +13,7 @@ import numpy as np
 import jaxbandit as jb
 from benchmarks.peers import numpy_hieropo
 from benchmarks.timing import fastest, machine, report
-from jaxbandit import packed, spd
+from jaxbandit.linalg import packed, spd
 
 
 def simulation() -> None:

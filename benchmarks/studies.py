@@ -17,10 +17,10 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.timing import machine
-from jaxbandit import tiles
-from jaxbandit.studies import blocks, cells, result, run, store
-from jaxbandit.studies.spec import Axis, Component, Online, Outputs, Study
-from jaxbandit.studies.toml import Source
+from jaxbandit.engine import tiles
+from jaxbandit.studies.sweeps import blocks, cells, result, run, store
+from jaxbandit.studies.sweeps.spec import Axis, Component, Online, Outputs, Study
+from jaxbandit.studies.sweeps.toml import Source
 
 
 def main() -> None:

@@ -11,7 +11,8 @@ from typing import Any, NamedTuple
 
 import jax
 
-from jaxbandit import __version__, tiles
+from jaxbandit import __version__
+from jaxbandit.engine import tiles
 
 
 class Timing(NamedTuple):

@@ -3,17 +3,14 @@
 import jax.export
 
 from jaxbandit import bounds
+from jaxbandit.bounds import hard_instances
+from jaxbandit.bounds.hard_instances import HardInstance
 from jaxbandit.checks import InputError
-from jaxbandit.hierarchical.policy import (
-    HierarchicalPolicy,
-    flat_prior,
-    hierarchical_prior,
-    hierarchical_thompson,
-    hierarchical_ucb,
-)
-from jaxbandit.hierarchical.simulate import HierarchicalResult, simulate_hierarchical
-from jaxbandit.moments import Moments
-from jaxbandit.offpolicy.design import (
+from jaxbandit.engine.entries import add_at, put, take
+from jaxbandit.engine.moments import Moments
+from jaxbandit.engine.reductions import first_argmax
+from jaxbandit.environments.arms import Environment, bernoulli_arms, gaussian_arms, reward_table
+from jaxbandit.environments.linear_tasks import (
     Instance,
     OffPolicyDesign,
     draw_from_model,
@@ -21,13 +18,8 @@ from jaxbandit.offpolicy.design import (
     draw_uniform_features,
     synthetic_design,
 )
-from jaxbandit.offpolicy.empirical_bayes import (
-    FitReport,
-    FittedHierarchy,
-    StandardErrors,
-    fit_hierarchy,
-)
-from jaxbandit.offpolicy.evaluation import (
+from jaxbandit.inference.arms import Confidence, OfflineArms, confidence
+from jaxbandit.inference.evaluation import (
     HeldOutScore,
     PolicyValue,
     Prediction,
@@ -37,18 +29,16 @@ from jaxbandit.offpolicy.evaluation import (
     score_held_out,
     snips_value,
 )
-from jaxbandit.offpolicy.hierarchy_mixture import HierarchyMixture, fit_hierarchy_mixture
-from jaxbandit.offpolicy.marginal_likelihood import log_marginal_likelihood
-from jaxbandit.offpolicy.model import BanditLog, Gaussian, HierarchicalGaussian, TaskStatistics
-from jaxbandit.offpolicy.policy import (
-    flatopo,
-    hieropo,
-    lower_confidence_bound,
-    oracleopo,
-    pessimistic_action,
-    suboptimality,
+from jaxbandit.inference.fit.empirical_bayes import (
+    FitReport,
+    FittedHierarchy,
+    StandardErrors,
+    fit_hierarchy,
 )
-from jaxbandit.offpolicy.posterior import (
+from jaxbandit.inference.fit.mixture import HierarchyMixture, fit_hierarchy_mixture
+from jaxbandit.inference.marginal_likelihood import log_marginal_likelihood
+from jaxbandit.inference.model import BanditLog, Gaussian, HierarchicalGaussian, TaskStatistics
+from jaxbandit.inference.posterior import (
     flat_posteriors,
     hyper_information,
     hyper_posterior,
@@ -58,51 +48,56 @@ from jaxbandit.offpolicy.posterior import (
     scan_hyper_information,
     task_posteriors,
 )
-from jaxbandit.offpolicy.simulate import OffPolicyResult, simulate_offpolicy
-from jaxbandit.offpolicy.statistics import (
+from jaxbandit.inference.statistics import (
     add_record,
     empty_statistics,
     scan_statistics,
     task_statistics,
 )
-from jaxbandit.offpolicy.task_coordinates import HyperInformation
-from jaxbandit.offpolicy.task_models import (
+from jaxbandit.inference.task_models import (
     TaskModel,
     TaskRecords,
     bernoulli_laplace,
     linear_gaussian,
 )
-from jaxbandit.offpolicy.two_level import (
+from jaxbandit.inference.two_level import (
     effective_sample_size,
     marginal_posteriors,
     particle_log_weights,
 )
-from jaxbandit.online import hard_instances
-from jaxbandit.online.arms import Confidence, OfflineArms, confidence
-from jaxbandit.online.environments import (
-    Environment,
-    bernoulli_arms,
-    gaussian_arms,
-    reward_table,
+from jaxbandit.inference.whitened import HyperInformation
+from jaxbandit.policies.arms.conservative_ucb import conservative_ucb
+from jaxbandit.policies.arms.epsilon_greedy import epsilon_greedy
+from jaxbandit.policies.arms.explore_then_commit import explore_then_commit
+from jaxbandit.policies.arms.fixed_arm import fixed_arm
+from jaxbandit.policies.arms.lcb import lcb
+from jaxbandit.policies.arms.min_ucb import min_ucb
+from jaxbandit.policies.arms.moss import moss
+from jaxbandit.policies.arms.oto import oto
+from jaxbandit.policies.arms.thompson import thompson_bernoulli, thompson_gaussian
+from jaxbandit.policies.arms.ucb import ucb
+from jaxbandit.policies.base import Policy, Problem, Round
+from jaxbandit.policies.offline import (
+    flatopo,
+    hieropo,
+    lower_confidence_bound,
+    oracleopo,
+    pessimistic_action,
+    suboptimality,
 )
-from jaxbandit.online.grid import Grid, grid
-from jaxbandit.online.hard_instances import HardInstance
-from jaxbandit.online.indexing import add_at, put, take
-from jaxbandit.online.policies.base import Policy, Problem, Round
-from jaxbandit.online.policies.conservative_ucb import conservative_ucb
-from jaxbandit.online.policies.epsilon_greedy import epsilon_greedy
-from jaxbandit.online.policies.explore_then_commit import explore_then_commit
-from jaxbandit.online.policies.fixed_arm import fixed_arm
-from jaxbandit.online.policies.lcb import lcb
-from jaxbandit.online.policies.min_ucb import min_ucb
-from jaxbandit.online.policies.moss import moss
-from jaxbandit.online.policies.oto import oto
-from jaxbandit.online.policies.thompson import thompson_bernoulli, thompson_gaussian
-from jaxbandit.online.policies.ucb import ucb
-from jaxbandit.online.reductions import first_argmax
-from jaxbandit.online.results import PolicyResult, SimulationResult
-from jaxbandit.online.rollout import Trajectory, rollout
-from jaxbandit.online.simulate import simulate
+from jaxbandit.simulation.grid import Grid, grid
+from jaxbandit.simulation.hierarchical.policy import (
+    HierarchicalPolicy,
+    flat_prior,
+    hierarchical_prior,
+    hierarchical_thompson,
+    hierarchical_ucb,
+)
+from jaxbandit.simulation.hierarchical.simulate import HierarchicalResult, simulate_hierarchical
+from jaxbandit.simulation.learning_curves import OffPolicyResult, simulate_offpolicy
+from jaxbandit.simulation.results import PolicyResult, SimulationResult
+from jaxbandit.simulation.rollout import Trajectory, rollout
+from jaxbandit.simulation.simulate import simulate
 
 __version__ = "0.1.0.dev0"
 

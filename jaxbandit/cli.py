@@ -31,7 +31,7 @@ def main() -> None:
         from tyro.conf import OmitArgPrefixes, OmitSubcommandPrefixes
         from tyro.extras import subcommand_cli_from_dict
 
-        from jaxbandit.studies import compilation_cache
+        from jaxbandit.engine import compilation_cache
     except ModuleNotFoundError:
         sys.exit(f"jaxbandit: the command line needs more packages; {install('studies')}")
     # Programs are traced as graphs of some hundred thousand objects, which the collector would walk
@@ -77,8 +77,8 @@ def _said(error: InputError | OSError) -> str:
 
 def info() -> None:
     """Print versions, devices and where compiled programs are kept."""
-    from jaxbandit.studies import compilation_cache
-    from jaxbandit.studies.provenance import environment
+    from jaxbandit.engine import compilation_cache
+    from jaxbandit.studies.report.provenance import environment
 
     print(f"compiled programs: {compilation_cache.folder()}")
     for name, value in environment().items():

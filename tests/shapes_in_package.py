@@ -11,8 +11,8 @@ import jaxtyping
 import pytest
 
 import jaxbandit as jb
-from jaxbandit import spd
-from jaxbandit.online.policies.base import Problem
+from jaxbandit.linalg import spd
+from jaxbandit.policies.base import Problem
 
 
 def test_a_wrong_shape_is_caught_in_the_package():
@@ -48,5 +48,5 @@ def test_doctests(name):
 
 def test_some_doctests_are_found():
     finder = doctest.DocTestFinder()
-    module = importlib.import_module("jaxbandit.offpolicy.posterior")
+    module = importlib.import_module("jaxbandit.inference.posterior")
     assert any(test.examples for test in finder.find(module))

@@ -1,8 +1,8 @@
 """Export: a program for every kind of device, made on this one, of every public function; and that
 a function called again compiles nothing.
 
-Bounds are exported in `test_bounds_door.py`, policies and the simulator of arms in
-`online/test_policies.py`.
+Bounds are exported in `bounds/test_public.py`, policies and the simulator of arms in
+`policies/test_own_policies.py`.
 """
 
 import inspect
@@ -15,11 +15,12 @@ import numpy as np
 import pytest
 
 import jaxbandit as jb
-from jaxbandit.hierarchical import program as hierarchical_program
-from jaxbandit.hierarchical.policy import usual_policies
-from jaxbandit.offpolicy import hierarchy_likelihood, hierarchy_mixture, simulate
-from jaxbandit.offpolicy.policy import ALGORITHMS
-from tests.online.cases import registered
+from jaxbandit.inference.fit import likelihood, mixture
+from jaxbandit.policies.offline import ALGORITHMS
+from jaxbandit.simulation import learning_curves
+from jaxbandit.simulation.hierarchical import program as hierarchical_program
+from jaxbandit.simulation.hierarchical.policy import usual_policies
+from tests.simulation.cases import registered
 
 PLATFORMS = ("cpu", "cuda", "tpu")
 KEY = jax.random.key(0)
@@ -169,10 +170,10 @@ def other_functions():
 
 # Loops on the host, by the compiled function that each of their passes calls.
 PASSES = {
-    "fit_hierarchy": hierarchy_likelihood._sums,
-    "fit_hierarchy_mixture": hierarchy_mixture._em_step,
+    "fit_hierarchy": likelihood._sums,
+    "fit_hierarchy_mixture": mixture._em_step,
 }
-# In a tile of runs, here or in `online/test_policies.py`.
+# In a tile of runs, here or in `policies/test_own_policies.py`.
 IN_TILES = {
     "simulate_offpolicy",
     "simulate_hierarchical",
@@ -227,7 +228,7 @@ def test_passes_of_the_fits_export(features):
             lambda x: x.astype(float) if x.dtype == jnp.float32 else x,
             model_and_statistics(features),
         )
-        state = hierarchy_mixture._State(
+        state = mixture._State(
             jnp.full(2, 0.5),
             jnp.zeros((2, features)),
             jnp.stack([model.task_cov, model.task_cov]),
@@ -250,8 +251,8 @@ def assert_tile_exports(program, static, params):
 
 
 def test_tiles_export():
-    design = simulate.check_design(jb.synthetic_design(features=2, tasks=4, contexts=6))
-    assert_tile_exports(simulate._program, ((5, 10), tuple(ALGORITHMS.items())), design)
+    design = learning_curves.check_design(jb.synthetic_design(features=2, tasks=4, contexts=6))
+    assert_tile_exports(learning_curves._program, ((5, 10), tuple(ALGORITHMS.items())), design)
     policies = usual_policies()
     functions = tuple((name, policy._replace(params=None)) for name, policy in policies.items())
     numbers = tuple(policy.params for policy in policies.values())

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from tests import oracle
-from tests.offpolicy.cases import make_case
+from tests.inference.cases import make_case
 
 
 @pytest.mark.parametrize("kind", ["plain", "hyper_rank_one", "hyper_zero"])

@@ -19,7 +19,7 @@ import pytest
 
 import jaxbandit as jb
 from jaxbandit.checks import InputError
-from jaxbandit.kept import Kept, kind_of
+from jaxbandit.engine.kept import Kept, kind_of
 from tests.forked import IN_A_FORK, LOG, MODEL
 
 KEY = jax.random.key(0)

@@ -18,8 +18,8 @@ from tests.shapes import checked
 
 PARTS = [
     "shapes_in_package.py",
-    "offpolicy/test_policy.py",
-    "online/test_policies.py",
+    "policies/test_offline.py",
+    "policies/test_own_policies.py",
 ]
 
 

@@ -45,8 +45,8 @@ def fit(
     """
     from rich.console import Console
 
-    from jaxbandit.studies.fit_log import fit_log
-    from jaxbandit.studies.log_model import LogColumns
+    from jaxbandit.studies.logs.fit import fit_log
+    from jaxbandit.studies.logs.model_file import LogColumns
 
     fit_log(
         log,
@@ -84,7 +84,7 @@ def update(
     """
     from rich.console import Console
 
-    from jaxbandit.studies.fit_log import update_model
+    from jaxbandit.studies.logs.fit import update_model
 
     console = Console(quiet=quiet, highlight=False)
     update_model(model, log, out, drop_missing=drop_missing, missing=missing, console=console)
@@ -115,7 +115,7 @@ def score(
     """
     from rich.console import Console
 
-    from jaxbandit.studies.score_log import score_candidates
+    from jaxbandit.studies.logs.score import score_candidates
 
     score_candidates(
         model,
@@ -166,8 +166,8 @@ def advise(
     """
     from rich.console import Console
 
-    from jaxbandit.studies.advise import Question
-    from jaxbandit.studies.advise import advise as answer
+    from jaxbandit.studies.logs.advise import Question
+    from jaxbandit.studies.logs.advise import advise as answer
 
     question = Question(
         log, arm, reward, horizon, arms, low, high, alpha, runs, seed, drop_missing, missing

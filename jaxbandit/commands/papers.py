@@ -6,9 +6,9 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from jaxbandit.studies.bounds.options import Hieropo, Oto, load
+from jaxbandit.studies.bound_studies.options import Hieropo, Oto, load
 from jaxbandit.studies.figures import REGISTRY
-from jaxbandit.studies.files import check_file
+from jaxbandit.studies.report.files import check_file
 
 if TYPE_CHECKING:
     FigureName = str
@@ -57,7 +57,7 @@ def reproduce(
         quiet: print nothing but errors.
     """
     from jaxbandit.studies.figures import Settings
-    from jaxbandit.studies.reproduce import reproduce_figures
+    from jaxbandit.studies.figures.reproduce import reproduce_figures
 
     settings = Settings(
         runs,
@@ -81,7 +81,7 @@ def bounds(study: Hieropo | Oto) -> None:
     Args:
         study: which paper's.
     """
-    from jaxbandit.studies.bounds.run import run_study
+    from jaxbandit.studies.bound_studies.run import run_study
 
     if study.file is not None:
         import tyro

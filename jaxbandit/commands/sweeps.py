@@ -28,9 +28,9 @@ def sweep(
         yes: run a study of absurd size too.
         quiet: print nothing but errors.
     """
-    from jaxbandit.studies import sweep
+    from jaxbandit.studies.sweeps import operations
 
-    sweep.sweep(
+    operations.sweep(
         study,
         out,
         dry_run=dry_run,
@@ -48,9 +48,9 @@ def status(store: Path, /) -> None:
     Args:
         store: folder of the study, the --out of `jaxbandit sweep`.
     """
-    from jaxbandit.studies import sweep
+    from jaxbandit.studies.sweeps import operations
 
-    sweep.status(store)
+    operations.status(store)
 
 
 def plot(store: Path, /, out: Path | None = None) -> None:
@@ -60,9 +60,9 @@ def plot(store: Path, /, out: Path | None = None) -> None:
         store: folder of the study, the --out of `jaxbandit sweep`.
         out: the picture, a .png; default: result.png in the folder.
     """
-    from jaxbandit.studies import study_plots
+    from jaxbandit.studies.sweeps import picture
 
-    print(f"wrote {study_plots.plot(store, out)}")
+    print(f"wrote {picture.plot(store, out)}")
 
 
 def export(store: Path, file: Path, /) -> None:
@@ -72,6 +72,6 @@ def export(store: Path, file: Path, /) -> None:
         store: folder of the study, the --out of `jaxbandit sweep`.
         file: ends in .csv, .parquet or .nc.
     """
-    from jaxbandit.studies import exports
+    from jaxbandit.studies.sweeps import exports
 
     exports.export(store, file)

@@ -12,12 +12,12 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import UInt8
 
-from jaxbandit import tiles
 from jaxbandit.checks import InputError
 from jaxbandit.ctr.features import Encoder, encode, fit_encoder
 from jaxbandit.ctr.models import ClickModel, Shape, build
 from jaxbandit.ctr.training import Loss, cross_entropy, predict, train
 from jaxbandit.datasets.click_log import ClickLog, rows
+from jaxbandit.engine import tiles
 
 CHOICES = 10
 """Advertisements that a model chooses one of."""

@@ -8,11 +8,11 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from jaxbandit import draws
 from jaxbandit.checks import InputError, check_count
 from jaxbandit.datasets.factorization import Factorization
-from jaxbandit.offpolicy.design import Instance, OffPolicyDesign
-from jaxbandit.offpolicy.model import HierarchicalGaussian
+from jaxbandit.engine import draws
+from jaxbandit.environments.linear_tasks import Instance, OffPolicyDesign
+from jaxbandit.inference.model import HierarchicalGaussian
 
 
 class MovieTasks(NamedTuple):

@@ -1,7 +1,7 @@
 """Byte order marks before the files that users write."""
 
 from jaxbandit.datasets.movielens import load_movielens
-from jaxbandit.studies import toml
+from jaxbandit.studies.sweeps import toml
 
 BOM = b"\xef\xbb\xbf"
 

@@ -6,8 +6,9 @@ import sys
 import pytest
 
 from jaxbandit import cli
-from jaxbandit.studies import compilation_cache, layout, run
-from tests.studies.sweeps import STUDY, WORK, planned
+from jaxbandit.engine import compilation_cache
+from jaxbandit.studies.sweeps import layout, run
+from tests.studies.sweeps.stores import STUDY, WORK, planned
 
 
 @pytest.fixture(scope="session")
@@ -55,7 +56,7 @@ def start(root_directory, environment, folder):
 
     def call(*arguments, **more):
         return subprocess.Popen(
-            [sys.executable, "-m", "tests.studies.small_blocks", *map(str, arguments)],
+            [sys.executable, "-m", "tests.studies.sweeps.small_blocks", *map(str, arguments)],
             cwd=root_directory,
             env=environment | {"PYTHONWARNINGS": "default"} | more,
             stdout=subprocess.PIPE,

@@ -5,7 +5,7 @@ import pytest
 import jaxbandit
 from jaxbandit import cli, extras
 from jaxbandit.checks import LARGEST, check_count, check_seed
-from jaxbandit.studies import files
+from jaxbandit.studies.report import files
 from tests.messages import assert_refused
 
 ADVISE = ("advise", "log.csv", "--arm", "ad", "--reward", "click", "--horizon")

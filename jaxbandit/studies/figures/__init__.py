@@ -12,7 +12,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-from jaxbandit import tiles
+from jaxbandit.engine import tiles
 
 if TYPE_CHECKING:
     import polars

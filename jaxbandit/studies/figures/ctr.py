@@ -12,22 +12,21 @@ import numpy as np
 import polars as pl
 from matplotlib.figure import Figure
 
-from jaxbandit import tiles
 from jaxbandit.ctr.reward_tables import NAMES, RewardTable
-from jaxbandit.moments import Moments, over_runs
-from jaxbandit.online.arms import OfflineArms, confidence
-from jaxbandit.online.environments import reward_table
-from jaxbandit.online.policies.base import Policy
-from jaxbandit.online.policies.fixed_arm import fixed_arm
-from jaxbandit.online.policies.lcb import lcb
-from jaxbandit.online.policies.oto import oto
-from jaxbandit.online.policies.ucb import ucb
-from jaxbandit.online.results import PolicyResult
-from jaxbandit.online.simulate import simulate
-from jaxbandit.studies import click_plots
-from jaxbandit.studies.click_models import files, once, rewards, source_of
-from jaxbandit.studies.figures import FigureResult, Reporter, Settings
-from jaxbandit.studies.findings import verdict
+from jaxbandit.engine import tiles
+from jaxbandit.engine.moments import Moments, over_runs
+from jaxbandit.environments.arms import reward_table
+from jaxbandit.inference.arms import OfflineArms, confidence
+from jaxbandit.policies.arms.fixed_arm import fixed_arm
+from jaxbandit.policies.arms.lcb import lcb
+from jaxbandit.policies.arms.oto import oto
+from jaxbandit.policies.arms.ucb import ucb
+from jaxbandit.policies.base import Policy
+from jaxbandit.simulation.results import PolicyResult
+from jaxbandit.simulation.simulate import simulate
+from jaxbandit.studies.figures import FigureResult, Reporter, Settings, click_plots
+from jaxbandit.studies.figures.click_models import files, once, rewards, source_of
+from jaxbandit.studies.report.statements import verdict
 
 RUNS = 200
 HORIZONS = (3_000, 300_000)

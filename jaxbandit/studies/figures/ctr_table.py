@@ -11,10 +11,10 @@ from jaxbandit.ctr import reward_tables
 from jaxbandit.ctr.deployment import Deployment
 from jaxbandit.ctr.reward_tables import NAMES
 from jaxbandit.ctr.training import Loss
-from jaxbandit.studies import click_plots, findings
-from jaxbandit.studies.click_models import deployed, files, label, source_of
-from jaxbandit.studies.figures import FigureResult, Reporter, Settings
-from jaxbandit.studies.findings import verdict
+from jaxbandit.studies.figures import FigureResult, Reporter, Settings, click_plots
+from jaxbandit.studies.figures.click_models import deployed, files, label, source_of
+from jaxbandit.studies.report import statements
+from jaxbandit.studies.report.statements import verdict
 
 
 def check(settings: Settings) -> None:
@@ -62,7 +62,7 @@ def _markdown(done: Deployment, where: str) -> str:
         [test.capitalize(), *(f"{losses[test].mean:.4f}" for losses in every.values())]
         for test in ("test set 2", "test set 1")
     ]
-    text = findings.markdown(head, lines, labels=1)
+    text = statements.markdown(head, lines, labels=1)
     return f"Cross-entropy (nats), {where}. Standard errors are in the CSV file.\n\n{text}"
 
 

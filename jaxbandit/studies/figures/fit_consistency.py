@@ -6,12 +6,12 @@ import jax
 import numpy as np
 import polars as pl
 
-from jaxbandit.offpolicy.empirical_bayes import FittedHierarchy, fit_hierarchy
-from jaxbandit.offpolicy.model import BanditLog
-from jaxbandit.offpolicy.statistics import task_statistics
-from jaxbandit.studies import plots
+from jaxbandit.inference.fit.empirical_bayes import FittedHierarchy, fit_hierarchy
+from jaxbandit.inference.model import BanditLog
+from jaxbandit.inference.statistics import task_statistics
 from jaxbandit.studies.figures import FigureResult, Reporter, Settings
-from jaxbandit.studies.findings import verdict
+from jaxbandit.studies.report import style
+from jaxbandit.studies.report.statements import verdict
 
 RUNS = 100
 TASKS = (30, 100, 300, 1000, 3000)
@@ -60,7 +60,7 @@ def figure(settings: Settings, reporter: Reporter) -> FigureResult:
         ),
     ]
     return FigureResult(
-        table, plots.fit_consistency(table), findings, {"runs": runs, "records": RECORDS}
+        table, style.fit_consistency(table), findings, {"runs": runs, "records": RECORDS}
     )
 
 

@@ -12,10 +12,10 @@ import jax
 import numpy as np
 import polars as pl
 
-from jaxbandit.offpolicy.design import synthetic_design
-from jaxbandit.offpolicy.simulate import OffPolicyResult, simulate_offpolicy
+from jaxbandit.environments.linear_tasks import synthetic_design
+from jaxbandit.simulation.learning_curves import OffPolicyResult, simulate_offpolicy
 from jaxbandit.studies.figures import FigureResult, Reporter, Settings
-from jaxbandit.studies.findings import verdict
+from jaxbandit.studies.report.statements import verdict
 
 # The paper's: 30.
 RUNS = 1000
@@ -55,7 +55,7 @@ def figure2(settings: Settings, reporter: Reporter) -> FigureResult:
     def left_and_middle() -> tuple[dict[float, OffPolicyResult], ModuleType]:
         curves = {std: panel(std) for std in PANELS}
         # Loading takes half a second, in which the other program is still being compiled.
-        return curves, import_module("jaxbandit.studies.plots")
+        return curves, import_module("jaxbandit.studies.report.style")
 
     # Two programs, each of which takes seconds to compile: at the same time.
     with ThreadPoolExecutor() as pool:

@@ -10,11 +10,11 @@ from jaxbandit.checks import InputError
 from jaxbandit.datasets.factorization import factorize
 from jaxbandit.datasets.movie_tasks import movie_design
 from jaxbandit.datasets.movielens import fetch_movielens, load_movielens
-from jaxbandit.offpolicy.simulate import OffPolicyResult, simulate_offpolicy
-from jaxbandit.studies import plots
+from jaxbandit.simulation.learning_curves import OffPolicyResult, simulate_offpolicy
 from jaxbandit.studies.figures import FigureResult, Reporter, Settings
 from jaxbandit.studies.figures.hieropo import MEASURES, suboptimality_rows
-from jaxbandit.studies.findings import verdict
+from jaxbandit.studies.report import style
+from jaxbandit.studies.report.statements import verdict
 
 # The paper's: 10.
 RUNS = 100
@@ -67,7 +67,7 @@ def figure3(settings: Settings, reporter: Reporter) -> FigureResult:
         "tasks": settings.tasks,
     }
     findings = _findings(result, settings.tasks)
-    return FigureResult(table, plots.hieropo_figure3(table), findings, facts)
+    return FigureResult(table, style.hieropo_figure3(table), findings, facts)
 
 
 def _findings(result: OffPolicyResult, tasks: int) -> list[str]:

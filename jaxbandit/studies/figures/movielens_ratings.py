@@ -20,15 +20,14 @@ import polars as pl
 
 from jaxbandit.datasets.factorization import factorize
 from jaxbandit.datasets.movielens import Ratings, fetch_movielens, load_movielens
-from jaxbandit.moments import over_runs
-from jaxbandit.offpolicy.empirical_bayes import fit_hierarchy
-from jaxbandit.offpolicy.model import BanditLog, HierarchicalGaussian, TaskStatistics
-from jaxbandit.offpolicy.posterior import flat_posteriors, task_posteriors
-from jaxbandit.offpolicy.statistics import task_statistics
-from jaxbandit.studies import plots
+from jaxbandit.engine.moments import over_runs
+from jaxbandit.inference.fit.empirical_bayes import fit_hierarchy
+from jaxbandit.inference.model import BanditLog, HierarchicalGaussian, TaskStatistics
+from jaxbandit.inference.posterior import flat_posteriors, task_posteriors
+from jaxbandit.inference.statistics import task_statistics
 from jaxbandit.studies.figures import FigureResult, Reporter, Settings
-from jaxbandit.studies.figures.hieropo_movielens import check as check
-from jaxbandit.studies.findings import verdict
+from jaxbandit.studies.report import style
+from jaxbandit.studies.report.statements import verdict
 
 SPLITS = 10
 LOGGED = (1, 2, 3, 5, 8, 10)
@@ -82,7 +81,7 @@ def held_out_ratings(settings: Settings, reporter: Reporter) -> FigureResult:
         "rank": settings.rank,
         "held_out": HELD_OUT,
     }
-    return FigureResult(table, plots.movielens_ratings(table), _findings(errors), facts)
+    return FigureResult(table, style.movielens_ratings(table), _findings(errors), facts)
 
 
 def _split(ratings: Ratings, rank: int, seed: int) -> Split:

@@ -26,11 +26,10 @@ from jaxbandit.datasets.open_bandit import (
     uniform_value,
     weighted_rates,
 )
-from jaxbandit.online.arms import OfflineArms
-from jaxbandit.studies import contest, contest_plots
-from jaxbandit.studies.arm_posterior import ArmPosterior, ArmRecords, arm_posterior
-from jaxbandit.studies.figures import FigureResult, Reporter, Settings
-from jaxbandit.studies.findings import verdict
+from jaxbandit.inference.arm_posterior import ArmPosterior, ArmRecords, arm_posterior
+from jaxbandit.inference.arms import OfflineArms
+from jaxbandit.studies.figures import FigureResult, Reporter, Settings, contest, contest_plots
+from jaxbandit.studies.report.statements import verdict
 
 RUNS = 200
 HORIZONS = (1_000, 5_000, 20_000)

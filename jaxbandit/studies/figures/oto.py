@@ -10,16 +10,16 @@ import jax
 import numpy as np
 import polars as pl
 
-from jaxbandit.online.arms import Confidence, confidence
-from jaxbandit.online.environments import bernoulli_arms
-from jaxbandit.online.policies.base import Policy
-from jaxbandit.online.policies.lcb import lcb
-from jaxbandit.online.policies.oto import Budget, oto
-from jaxbandit.online.policies.ucb import ucb
-from jaxbandit.online.simulate import SimulationResult, simulate
-from jaxbandit.studies import plots
+from jaxbandit.environments.arms import bernoulli_arms
+from jaxbandit.inference.arms import Confidence, confidence
+from jaxbandit.policies.arms.lcb import lcb
+from jaxbandit.policies.arms.oto import Budget, oto
+from jaxbandit.policies.arms.ucb import ucb
+from jaxbandit.policies.base import Policy
+from jaxbandit.simulation.simulate import SimulationResult, simulate
 from jaxbandit.studies.figures import FigureResult, Reporter, Settings
-from jaxbandit.studies.findings import verdict
+from jaxbandit.studies.report import style
+from jaxbandit.studies.report.statements import verdict
 
 # The paper's: 200.
 SYNTHETIC_RUNS = 10_000
@@ -62,7 +62,7 @@ def synthetic(
         "delta": delta or "1/T^2",
         "confidence": settings.confidence,
     }
-    return FigureResult(table, plots.oto_synthetic(table), _findings(results), facts)
+    return FigureResult(table, style.oto_synthetic(table), _findings(results), facts)
 
 
 figure3 = synthetic

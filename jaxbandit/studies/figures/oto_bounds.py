@@ -15,10 +15,9 @@ import numpy as np
 import polars as pl
 
 from jaxbandit import bounds
-from jaxbandit.online.arms import Confidence, confidence
-from jaxbandit.studies import bound_plots
-from jaxbandit.studies.figures import FigureResult, Reporter, Settings
-from jaxbandit.studies.findings import verdict
+from jaxbandit.inference.arms import Confidence, confidence
+from jaxbandit.studies.figures import FigureResult, Reporter, Settings, bound_plots
+from jaxbandit.studies.report.statements import verdict
 
 ARMS = 20
 SAMPLES = 200_000

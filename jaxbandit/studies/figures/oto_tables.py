@@ -9,18 +9,11 @@ import numpy as np
 import polars as pl
 
 from jaxbandit import bounds
-from jaxbandit.online.arms import Confidence
-from jaxbandit.studies import bound_plots, findings
-from jaxbandit.studies.figures import FigureResult, Reporter, Settings
-from jaxbandit.studies.figures.oto_bounds import (
-    ARMS,
-    DATA,
-    PROBABILITY,
-    SAMPLES,
-    constants,
-    facts,
-)
-from jaxbandit.studies.findings import verdict
+from jaxbandit.inference.arms import Confidence
+from jaxbandit.studies.figures import FigureResult, Reporter, Settings, bound_plots
+from jaxbandit.studies.figures.oto_bounds import ARMS, DATA, PROBABILITY, SAMPLES, constants, facts
+from jaxbandit.studies.report import statements
+from jaxbandit.studies.report.statements import verdict
 
 TABLE_HORIZONS = (1, SAMPLES, 100 * SAMPLES)
 
@@ -127,5 +120,5 @@ def markdown(table: pl.DataFrame) -> str:
                 ]
                 rows.append([data, policy, *cells])
         head = ["offline data", "policy", *heads]
-        parts += [f"## {name}\n", findings.markdown(head, rows, labels=2)]
+        parts += [f"## {name}\n", statements.markdown(head, rows, labels=2)]
     return "\n".join(parts)

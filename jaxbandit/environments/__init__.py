@@ -1,0 +1,1 @@
+"""What is unknown: arms, and linear tasks."""

@@ -1,0 +1,1 @@
+"""What data says: sums over a log, posteriors, evidence, scores of predictions."""

@@ -1,0 +1,1 @@
+"""Hyper-parameters of a hierarchy, learnt from its log."""

@@ -1,0 +1,1 @@
+"""Products, factors and eigenvalues of many small matrices."""

@@ -1,1 +1,0 @@
-"""Off-policy learning of many similar tasks from logged data."""

@@ -1,1 +1,0 @@
-"""From offline data to online play on K arms."""

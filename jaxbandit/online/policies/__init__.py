@@ -1,1 +1,0 @@
-"""Policies, one file each; `base` has the interface."""

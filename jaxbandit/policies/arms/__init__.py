@@ -1,0 +1,1 @@
+"""Policies of K arms, one file each."""

@@ -1,0 +1,1 @@
+"""Interaction of policies and environments: one run in `rollout`, many in `simulate`."""

@@ -1,0 +1,1 @@
+"""Online learning of many tasks in the hierarchical model, from logs."""

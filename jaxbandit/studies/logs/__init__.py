@@ -1,0 +1,1 @@
+"""From a log of one's own to a model, its predictions and advice."""

@@ -1,0 +1,1 @@
+"""Files, pictures, sentences and provenance, as all studies write them."""

@@ -1,8 +1,0 @@
-"""The command line with blocks so small that a tiny study has many: `python -m ...small_blocks`."""
-
-from jaxbandit import cli
-from jaxbandit.studies import layout
-from tests.studies.sweeps import WORK
-
-layout._WORK = WORK
-cli.main()
