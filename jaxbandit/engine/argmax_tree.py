@@ -13,8 +13,8 @@ import jax.numpy as jnp
 from jax import Array, lax
 
 from jaxbandit.engine.entries import put, take
+from jaxbandit.engine.keep import keep
 from jaxbandit.engine.reductions import first_argmax, first_max
-from jaxbandit.engine.runs_last import fence
 
 _FLAT = 32
 _TOP = 20
@@ -54,7 +54,7 @@ def tournament(value: Array) -> Tournament:
             return Tournament(value, tuple(best), tuple(who))
 
 
-def replace(old: Tournament, arm: Array, value: Array, round_number: Array) -> Tournament:
+def replace(old: Tournament, arm: Array, value: Array) -> Tournament:
     """The tournament with one arm's value replaced."""
     leaf = put(old.value, arm, value)
     if not old.best:
@@ -64,7 +64,7 @@ def replace(old: Tournament, arm: Array, value: Array, round_number: Array) -> T
     for depth in range(len(old.best)):
         place = lax.div(place, jnp.int32(group))
         members = [take(level, place * group + k) for k in range(group)]
-        top, winner = fence(round_number, first_max(members))
+        top, winner = keep(first_max(members))
         child = place * group + winner
         winning_arm = child if depth == 0 else take(who[-1], child)
         level = put(old.best[depth], place, top)

@@ -17,7 +17,7 @@ from jax import Array, lax
 from jax.custom_batching import custom_vmap
 from jaxtyping import Int, Shaped
 
-from jaxbandit.engine.runs_last import stored
+from jaxbandit.engine.keep import stored
 
 # Arrays of more arms than this are held runs first: at 1000 arms that is four times as fast, at
 # 200 a little faster.
@@ -78,7 +78,7 @@ def _chosen(columns: Array, arm: Array) -> Array:
         unpaired = entries[len(entries) // 2 * 2 :]
         entries = [jnp.where(odd, *pair) for pair in pairs] + unpaired
         digit *= 2
-    # A loop over arms that uses the entry would compute it for each arm; see `fence`.
+    # A loop over arms that uses the entry would compute it for each arm; see `keep`.
     return stored(arm[0], jnp.broadcast_to(entries[0], arm.shape))
 
 

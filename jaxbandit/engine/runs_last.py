@@ -8,9 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import jax
 import jax.numpy as jnp
-from jax import Array, lax
+from jax import Array
 from jax.custom_batching import custom_vmap
 
 
@@ -31,19 +30,3 @@ def runs_last(function: Callable[..., Array]) -> Callable[..., Array]:
         return jnp.moveaxis(function(*columns), -1, 0), True
 
     return mapped
-
-
-def fence(round_number: Array, value: Any) -> Any:
-    """`value`, computed once and stored.
-
-    On a CPU the compiler recomputes a value inside every loop over arms that uses it, once for each
-    arm; a conditional it cannot see through stops that. Elsewhere a conditional would cost a wait.
-    `round_number` is any traced integer that is at least zero, the same for all runs.
-    """
-    return lax.platform_dependent(round_number, value, cpu=stored, default=lambda _, value: value)
-
-
-def stored(round_number: Array, value: Any) -> Any:
-    return lax.cond(
-        round_number >= 0, lambda x: x, lambda x: jax.tree.map(jnp.zeros_like, x), value
-    )

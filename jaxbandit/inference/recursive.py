@@ -14,11 +14,10 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import jax.numpy as jnp
-from jax import Array, lax
-from jax.typing import ArrayLike
+from jax import Array
 from jaxtyping import Float
 
-from jaxbandit.engine.runs_last import fence
+from jaxbandit.engine.keep import keep
 from jaxbandit.inference.model import HierarchicalGaussian, TaskStatistics
 from jaxbandit.inference.posterior import hyper_posterior
 from jaxbandit.linalg import products, spd
@@ -80,27 +79,28 @@ def believe(
 
 
 def task_posterior(
-    number: Array, shared: Shared, own: Own, unknown: ArrayLike = 1
+    shared: Shared, own: Own
 ) -> tuple[Float[Array, "features *runs"], Float[Array, "features features *runs"]]:
-    """Mean and covariance of a task, in round `number`.
+    r"""Mean $b_s + S_s \Sigma_0^{-1} \bar\mu$ and covariance of a task,
+    $S_s + S_s \Sigma_0^{-1} \bar\Sigma \Sigma_0^{-1} S_s$."""
+    mean, cov = task_posterior_given_hyper(shared, own)
+    half = keep(product(own.cov, shared.spread))
+    return keep((mean, cov + product(half, own.cov)))
 
-    `unknown` is 0 where the hyper-parameter is known in all runs, which spares its part.
-    """
-    # What is used more than once is fenced, or it would be computed as often.
-    pull = fence(number, combine(shared.task_precision, shared.hyper_mean))
-    mean = own.offset + combine(own.cov, pull)
 
-    def add(_: Array, cov: Array) -> Array:
-        half = fence(number, product(own.cov, shared.spread))
-        return cov + product(half, own.cov)
-
-    return fence(number, (mean, lax.fori_loop(0, unknown, add, own.cov)))
+def task_posterior_given_hyper(
+    shared: Shared, own: Own
+) -> tuple[Float[Array, "features *runs"], Float[Array, "features features *runs"]]:
+    r"""The same where the hyper-parameter is known to be `hyper_mean`: the covariance is $S_s$."""
+    # What is used more than once is kept, or it would be computed as often.
+    pull = keep(combine(shared.task_precision, shared.hyper_mean))
+    return own.offset + combine(own.cov, pull), own.cov
 
 
 def learn(
-    number: Array, shared: Shared, own: Own, feature: Float[Array, "features *runs"], reward: Array
+    shared: Shared, own: Own, feature: Float[Array, "features *runs"], reward: Array
 ) -> tuple[Shared, Own]:
-    """The belief after one more record of the task, in round `number`."""
+    """The belief after one more record of the task."""
     spread = combine(own.cov, feature)
     precision = 1 / (shared.noise_variance + inner(feature, spread))
     left = reward - inner(feature, own.offset)
@@ -109,9 +109,9 @@ def learn(
     gain = combine(shared.hyper_cov, slope)
     shrunk = 1 / (1 / precision + inner(slope, gain))
     missed = left - inner(slope, shared.hyper_mean)
-    spread, gain, precision, shrunk = fence(number, (spread, gain, precision, shrunk))
-    left, missed = fence(number, (left * precision, missed * shrunk))
-    seen = fence(number, combine(shared.task_precision, gain))
+    spread, gain, precision, shrunk = keep((spread, gain, precision, shrunk))
+    left, missed = keep((left * precision, missed * shrunk))
+    seen = keep(combine(shared.task_precision, gain))
     shared = shared._replace(
         hyper_mean=shared.hyper_mean + gain * missed,
         hyper_cov=shared.hyper_cov - gain[:, None] * gain * shrunk,

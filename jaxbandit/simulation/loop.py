@@ -16,6 +16,7 @@ from jaxtyping import Float, Int
 
 from jaxbandit.engine.entries import ROWS_ABOVE, add_at, run_axis, take
 from jaxbandit.engine.expand_dots import written_out
+from jaxbandit.engine.keep import storing
 from jaxbandit.engine.reductions import weighted_sum
 from jaxbandit.engine.round_kernels import one_kernel
 from jaxbandit.policies.base import Policy, Problem
@@ -151,6 +152,7 @@ def play_tile(
     play_all = jax.vmap(
         play_one, in_axes=(None, axes, axes.loss, carry_axes, None), out_axes=carry_axes
     )
+    play_all = storing(play_all)
     play_all = written_out(play_all) if as_kernel else play_all
 
     def losses(world: World) -> Losses:

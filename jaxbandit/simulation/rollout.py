@@ -15,9 +15,9 @@ from jaxtyping import Float, Int, UInt32
 from jaxbandit import checks
 from jaxbandit.checks import InputError, check_count, is_concrete
 from jaxbandit.engine import draws
+from jaxbandit.engine.keep import keep, storing
 from jaxbandit.engine.kept import Compiled, Kept, kind_of
 from jaxbandit.engine.keys import Purpose, purpose_key, root_key
-from jaxbandit.engine.runs_last import fence
 from jaxbandit.environments.arms import Environment
 from jaxbandit.inference.arms import OfflineArms
 from jaxbandit.policies.base import Limits, Policy, Problem, Round, check_functions
@@ -122,7 +122,7 @@ def _play(made_of: _MadeOf, *leaves: Array) -> Trajectory:
         return state, (arm, reward, policy.info(params, state))
 
     rounds = jnp.arange(1, made_of.horizon + 1, dtype=jnp.int32)
-    state, (arm, reward, info) = lax.scan(step, policy.init(params, problem), rounds)
+    state, (arm, reward, info) = lax.scan(storing(step), policy.init(params, problem), rounds)
     return Trajectory(arm, reward, info, state)
 
 
@@ -162,7 +162,7 @@ def play_round(game: Game, state: Any, number: Array) -> tuple[Any, Array, Array
     key = jax.random.wrap_key_data(own, impl="threefry2x32")
     round = Round(number, problem.horizon, key, problem.reference)
     word, _ = draws.threefry(game.keys.reward, zero, counter)
-    chosen, word = fence(number, (policy.select(policy.params, state, round), word))
+    chosen, word = keep((policy.select(policy.params, state, round), word))
     arm = jnp.clip(chosen, 0, problem.count.shape[0] - 1)
     reward = game.reward(game.environment, arm, word)
     # An arm that does not exist shows as a run with a reward that is not a number.

@@ -50,11 +50,8 @@ def assert_near(actual, expected, rtol):
         np.testing.assert_allclose(one, other, rtol=0, atol=10 * rtol * max(scale, 1))
 
 
-ROUND = jnp.int32(1)
-
-
 def learn_of_task(shared, own, task, feature, reward):
-    shared, new = learn(ROUND, shared, jax.tree.map(lambda x: x[task], own), feature, reward)
+    shared, new = learn(shared, jax.tree.map(lambda x: x[task], own), feature, reward)
     return shared, jax.tree.map(lambda x, y: x.at[task].set(y), own, new)
 
 
@@ -67,7 +64,7 @@ def test_every_round_is_the_posterior_of_all_records(rank, start, rtol):
         "oracle": (oracle_model(model, MU), None),
     }
     step = jax.jit(learn_of_task, compiler_options=QUICK)
-    every = jax.jit(jax.vmap(task_posterior, in_axes=(None, None, 0)), compiler_options=QUICK)
+    every = jax.jit(jax.vmap(task_posterior, in_axes=(None, 0)), compiler_options=QUICK)
     for name, (prior, posteriors) in told.items():
         shared, *own = believe(prior, statistics(task[:start], feature[:start], reward[:start]))
         own = Own(*own)
@@ -79,7 +76,7 @@ def test_every_round_is_the_posterior_of_all_records(rank, start, rtol):
                     if posteriors is None
                     else posteriors(model, stats)
                 )
-                assert_near(every(ROUND, shared, own), expected, rtol)
+                assert_near(every(shared, own), expected, rtol)
                 if name == "hierarchical":
                     assert_near(shared[:2], jb.hyper_posterior(model, stats), rtol)
             if n < RECORDS:

@@ -14,7 +14,7 @@ from jax import Array
 from jaxbandit.engine import argmax_tree
 from jaxbandit.engine.argmax_tree import Tournament
 from jaxbandit.engine.entries import put, take
-from jaxbandit.engine.runs_last import fence
+from jaxbandit.engine.keep import keep
 from jaxbandit.inference.arms import mean_reward
 from jaxbandit.policies.base import Problem, Round
 
@@ -45,8 +45,8 @@ def pulled(leader: Leader, round: Round, arm: Array, reward: Array, index: Index
     """After a pull."""
     count = take(leader.count, arm) + 1
     total = take(leader.total, arm) + (reward - round.reference)
-    tree = argmax_tree.replace(leader.index, arm, index(total / count, count), round.number)
-    following = fence(round.number, argmax_tree.winner(tree))
+    tree = argmax_tree.replace(leader.index, arm, index(total / count, count))
+    following = keep(argmax_tree.winner(tree))
     return Leader(put(leader.count, arm, count), put(leader.total, arm, total), tree, following)
 
 

@@ -17,8 +17,8 @@ from jax import Array
 from jaxbandit.engine import argmax_tree
 from jaxbandit.engine.argmax_tree import Tournament
 from jaxbandit.engine.entries import put
+from jaxbandit.engine.keep import keep
 from jaxbandit.engine.reductions import first_argmax
-from jaxbandit.engine.runs_last import fence
 from jaxbandit.inference.arms import Confidence, mean_reward, squared_width, upper_bounds
 from jaxbandit.policies.base import Round
 
@@ -68,13 +68,13 @@ def pulled(
     width = squared_width(bounds, arms, round.number + 1, round.horizon)
     if isinstance(state, Tournament):
         upper = [total / count + jnp.sqrt(width / count) for count, total in samples]
-        state = argmax_tree.replace(state, arm, reduce(jnp.minimum, upper), round.number)
-        return state, fence(round.number, argmax_tree.winner(state))
+        state = argmax_tree.replace(state, arm, reduce(jnp.minimum, upper))
+        return state, keep(argmax_tree.winner(state))
     state = tuple(
         Moving(put(m.mean, arm, total / count), put(m.inverse_root, arm, 1 / jnp.sqrt(count)))
         for m, (count, total) in zip(state, samples, strict=True)
     )
-    return state, fence(round.number, _widest(state, width))
+    return state, keep(_widest(state, width))
 
 
 def _widest(moving: tuple[Moving, ...], width: Array) -> Array:

@@ -21,8 +21,9 @@ from jaxbandit import checks
 from jaxbandit.checks import InputError
 from jaxbandit.engine import draws
 from jaxbandit.engine.entries import put, take
+from jaxbandit.engine.keep import keep
 from jaxbandit.engine.reductions import first_argmax
-from jaxbandit.engine.runs_last import fence, runs_last
+from jaxbandit.engine.runs_last import runs_last
 from jaxbandit.policies.base import Policy, Problem, Round, as_floating, no_info, per_arm
 from jaxbandit.precision import settings
 
@@ -161,16 +162,16 @@ def _bernoulli_init(params: BernoulliParams, problem: Problem) -> BernoulliSampl
 def _bernoulli_select(params: BernoulliParams, state: BernoulliSamples, round: Round) -> Array:
     least = jnp.minimum(jnp.min(params.successes), jnp.min(params.failures))
     key = jax.random.key_data(round.key)
-    drawn = _draw_bernoulli(round.number, key[0], key[1], state.successes, state.failures, least)
+    drawn = _draw_bernoulli(key[0], key[1], state.successes, state.failures, least)
     # Rewards outside [0, 1] lead to no distribution: an arm that does not exist reports it.
     return jnp.where(jnp.any(jnp.isnan(drawn)), -1, first_argmax(drawn))
 
 
 @runs_last
 def _draw_bernoulli(
-    number: Array, key: Array, key_end: Array, successes: Array, failures: Array, least: Array
+    key: Array, key_end: Array, successes: Array, failures: Array, least: Array
 ) -> Array:
-    return fence(number, draws.beta_log_odds((key, key_end), successes, failures, least))
+    return keep(draws.beta_log_odds((key, key_end), successes, failures, least))
 
 
 def _bernoulli_update(
@@ -195,15 +196,13 @@ def _gaussian_init(params: GaussianParams, problem: Problem) -> GaussianSamples:
 
 def _gaussian_select(params: GaussianParams, state: GaussianSamples, round: Round) -> Array:
     key, std = jax.random.key_data(round.key), params.noise_std
-    return first_argmax(_draw_gaussian(round.number, key[0], key[1], state.count, state.total, std))
+    return first_argmax(_draw_gaussian(key[0], key[1], state.count, state.total, std))
 
 
 @runs_last
-def _draw_gaussian(
-    number: Array, key: Array, key_end: Array, count: Array, total: Array, std: Array
-) -> Array:
+def _draw_gaussian(key: Array, key_end: Array, count: Array, total: Array, std: Array) -> Array:
     noise = draws.to_normal(draws.words((key, key_end), count.shape[0], count.ndim))
-    return fence(number, total / count + std / jnp.sqrt(count) * noise)
+    return keep(total / count + std / jnp.sqrt(count) * noise)
 
 
 def _gaussian_update(

@@ -14,16 +14,21 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 from jax import Array, lax
-from jax.typing import ArrayLike
 from jaxtyping import Float, Int
 
 from jaxbandit.checks import check_shape
 from jaxbandit.engine.expand_dots import written_out
+from jaxbandit.engine.keep import keep, storing
 from jaxbandit.engine.reductions import first_argmax
 from jaxbandit.engine.round_kernels import one_kernel
-from jaxbandit.engine.runs_last import fence
 from jaxbandit.inference.model import Gaussian
-from jaxbandit.inference.recursive import Own, Shared, learn, task_posterior
+from jaxbandit.inference.recursive import (
+    Own,
+    Shared,
+    learn,
+    task_posterior,
+    task_posterior_given_hyper,
+)
 from jaxbandit.simulation.hierarchical.policy import HierarchicalPolicy
 
 # Rows moved in a step of a loop, whose counter waits in memory.
@@ -84,13 +89,14 @@ def play_rounds(
         params: Any, belief: Belief, situations: Any, first: Array, as_kernel: bool
     ) -> tuple[Belief, Array]:
         mine = policy._replace(params=params)
-        # An accelerator's loop with such a count would wait for the host in every round.
-        unknown = jnp.any(belief.shared.spread != 0).astype(jnp.int32) if as_kernel else 1
+        # An accelerator would wait for the host at each branch.
+        unknown = jnp.any(belief.shared.spread != 0) if as_kernel else None
+        play_stored = storing(partial(play_round, mine, as_kernel))
 
         def step(index: Array, played: tuple[Belief, Array]) -> tuple[Belief, Array]:
             at = partial(lax.dynamic_index_in_dim, index=index, keepdims=False)
             now = jax.tree.map(at, situations)
-            belief, lost = play_round(mine, played[0], now, first + index, unknown, as_kernel)
+            belief, lost = play_stored(unknown, played[0], now, first + index)
             return belief, lax.dynamic_update_slice_in_dim(played[1], lost[None], index, 0)
 
         nothing = jnp.zeros_like(situations.noise)
@@ -105,21 +111,25 @@ def play_rounds(
 
 def play_round(
     policy: HierarchicalPolicy,
+    as_kernel: bool,
+    unknown: Array | None,
     belief: Belief,
     situation: Any,
     number: Int[Array, ""],
-    unknown: ArrayLike,
-    as_kernel: bool,
 ) -> tuple[Belief, Float[Array, " runs"]]:
     """The belief after round `number`, and what was lost in it, from its `Situation`, runs last.
 
-    `unknown` as in `task_posterior`.
+    `unknown` says whether some run does not know the hyper-parameter; None where nobody looked.
     """
-    # What is used more than once is fenced, or it would be computed as often.
-    fenced = partial(fence, number)
+    del number  # For what is kept, which is what is used more than once.
     read, write = (_read, _write) if as_kernel else (_gather, _scatter)
-    own = _unpacked(fenced(read(belief.tasks, situation.task)), situation.feature.shape[1])
-    mean, cov = task_posterior(number, belief.shared, own, unknown)
+    own = _unpacked(keep(read(belief.tasks, situation.task)), situation.feature.shape[1])
+    if unknown is None:
+        mean, cov = task_posterior(belief.shared, own)
+    else:
+        mean, cov = lax.cond(
+            unknown, task_posterior, task_posterior_given_hyper, belief.shared, own
+        )
 
     def index_of_run(params: Any, mean: Array, cov: Array, feature: Array, normal: Array) -> Array:
         index = policy.index(params, Gaussian(mean, cov), feature, normal)
@@ -129,14 +139,14 @@ def play_round(
 
     rule = jax.vmap(index_of_run, in_axes=(None, -1, -1, -1, -1), out_axes=-1)
     rule = written_out(rule) if as_kernel else rule
-    index = fenced(rule(policy.params, mean, cov, situation.feature, situation.normal))
-    action = fenced(jax.vmap(first_argmax, in_axes=-1)(index))
-    feature, value = fenced(tuple(_of(action, x) for x in (situation.feature, situation.value)))
-    shared, own = learn(number, belief.shared, own, feature, value + situation.noise)
+    index = keep(rule(policy.params, mean, cov, situation.feature, situation.normal))
+    action = keep(jax.vmap(first_argmax, in_axes=-1)(index))
+    feature, value = keep(tuple(_of(action, x) for x in (situation.feature, situation.value)))
+    shared, own = learn(belief.shared, own, feature, value + situation.noise)
     lost = jnp.max(situation.value, axis=0) - value
     # A policy whose index is not a number shows as a run whose regret is none.
     lost = jnp.where(jnp.any(jnp.isnan(index), axis=0), jnp.nan, lost)
-    tasks = write(belief.tasks, situation.task, fenced(_packed(own)))
+    tasks = write(belief.tasks, situation.task, keep(_packed(own)))
     return Belief(shared, tasks), lost
 
 
