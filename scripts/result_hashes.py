@@ -115,7 +115,7 @@ def command_line() -> None:
         (Path(folder) / "study.toml").write_text(STUDY)
         calls = {
             "sweep": ["sweep", "study.toml", "--out", "store"],
-            "export": ["export", "store", "--out", "sweep.csv"],
+            "export": ["export", "store", "sweep.csv"],
             "hieropo-fig2": ["reproduce", "hieropo-fig2", "--runs", "100", "--out", "figures"],
             "oto-fig3": ["reproduce", "oto-fig3", "--runs", "100", "--out", "figures"],
             "oto-tables": ["reproduce", "oto-tables", "--out", "figures"],

@@ -355,15 +355,18 @@ def assert_as_floating(found, wanted):
     jax.tree.map(compare, found, wanted)
 
 
-IN_CI = ("int8", "float16")
-TYPES = [pytest.param(name, marks=() if name in IN_CI else pytest.mark.slow) for name in LARGEST]
+def types(usual):
+    """All types, of which those that are not usual are slow."""
+    return [pytest.param(name, marks=() if name == usual else pytest.mark.slow) for name in LARGEST]
+
+
 FAR_OR_ALIKE = pytest.mark.filterwarnings(
     "ignore:columns 0 and 1 of log.feature", "ignore:.* so far from zero"
 )
 
 
 @FAR_OR_ALIKE
-@pytest.mark.parametrize("dtype", TYPES)
+@pytest.mark.parametrize("dtype", types("float16"))
 @pytest.mark.parametrize("name", CALLS)
 def test_small_types_give_what_floating_ones_give(name, dtype):
     function, arguments = CALLS[name]
@@ -375,7 +378,7 @@ def test_small_types_give_what_floating_ones_give(name, dtype):
 
 
 @FAR_OR_ALIKE
-@pytest.mark.parametrize("dtype", TYPES)
+@pytest.mark.parametrize("dtype", types("int8"))
 @pytest.mark.parametrize("name", CALLS)
 def test_traced_small_types_give_what_floating_ones_give(name, dtype):
     function, arguments = CALLS[name]

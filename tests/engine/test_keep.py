@@ -77,7 +77,7 @@ FUNCTIONS = [
 
 
 def marks(program):
-    """How many marks a program has, also in loops and branches, and how many choices by platform."""
+    """Marks, and choices by platform, of a program, loops and branches included: how many."""
     names = []
 
     def walk(jaxpr):

@@ -77,7 +77,12 @@ def assert_paired(moved, unmoved, rounding, name):
 
 
 @pytest.mark.parametrize(
-    ("kind", "offline"), [("gaussian", "drawn"), ("table", "given"), ("own", "drawn")]
+    ("kind", "offline"),
+    [
+        ("gaussian", "drawn"),
+        ("table", "given"),
+        pytest.param("own", "drawn", marks=pytest.mark.slow),  # Many programs to compile.
+    ],
 )
 def test_a_shift_changes_nothing(kind, offline):
     """Where sums round otherwise, near ties fall otherwise: the same game up to that, run by run.
@@ -178,7 +183,9 @@ def draw_near(key):
     return jb.gaussian_arms(jax.random.normal(key, (3,)), 1.0)
 
 
-@pytest.mark.parametrize("offline", ["none", "drawn", "given"])
+@pytest.mark.parametrize(
+    "offline", [pytest.param("none", marks=pytest.mark.slow), "drawn", "given"]
+)
 def test_a_shift_of_drawn_environments_changes_nothing(offline):
     """Their means are float32, and round: by 5e-4 at 1e4."""
     finals = []
