@@ -9,7 +9,8 @@ from jaxbandit.checks import InputError
 from jaxbandit.engine.entries import add_at, put, take
 from jaxbandit.engine.moments import Moments
 from jaxbandit.engine.reductions import first_argmax
-from jaxbandit.environments.arms import Environment, bernoulli_arms, gaussian_arms, reward_table
+from jaxbandit.environments.arms import bernoulli_arms, gaussian_arms, reward_table
+from jaxbandit.environments.base import Environment
 from jaxbandit.environments.linear_tasks import (
     Instance,
     OffPolicyDesign,

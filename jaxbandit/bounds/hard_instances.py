@@ -23,7 +23,8 @@ from jaxbandit import checks
 from jaxbandit.bounds import regret_lower as lower
 from jaxbandit.bounds.arguments import Setting
 from jaxbandit.checks import InputError
-from jaxbandit.environments.arms import Environment, gaussian_arms
+from jaxbandit.environments.arms import gaussian_arms
+from jaxbandit.environments.base import Environment
 from jaxbandit.inference.arms import Confidence
 from jaxbandit.precision.settings import promotion
 

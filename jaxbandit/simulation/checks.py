@@ -12,7 +12,7 @@ from jax.typing import ArrayLike
 
 from jaxbandit.checks import InputError, check_count
 from jaxbandit.engine.kept import Kept, kind_of
-from jaxbandit.environments.arms import Environment
+from jaxbandit.environments.base import Environment
 from jaxbandit.policies.base import Policy, Problem, Round, check_functions
 
 

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxbandit.checks import InputError
-from jaxbandit.environments.arms import Environment
+from jaxbandit.environments.base import Environment
 from jaxbandit.policies.base import Policy
 from jaxbandit.precision import settings
 

@@ -11,7 +11,7 @@ from jax import Array, lax
 
 from jaxbandit.engine.keys import Purpose, purpose_key, run_key
 from jaxbandit.engine.tile_output import TileOutput
-from jaxbandit.environments.arms import offline_excess
+from jaxbandit.environments.base import offline_excess
 from jaxbandit.policies.base import Policy
 from jaxbandit.precision.reference import reference
 from jaxbandit.simulation import loop

@@ -18,7 +18,7 @@ from jaxbandit.engine import draws
 from jaxbandit.engine.keep import keep, storing
 from jaxbandit.engine.kept import Compiled, Kept, kind_of
 from jaxbandit.engine.keys import Purpose, purpose_key, root_key
-from jaxbandit.environments.arms import Environment
+from jaxbandit.environments.base import Environment
 from jaxbandit.inference.arms import OfflineArms
 from jaxbandit.policies.base import Limits, Policy, Problem, Round, check_functions
 from jaxbandit.precision import settings

@@ -14,7 +14,7 @@ from jax.typing import ArrayLike
 from jaxbandit.checks import InputError, check_hashable, check_named
 from jaxbandit.engine import tiles
 from jaxbandit.engine.keys import Purpose, purpose_key, root_key, run_key
-from jaxbandit.environments.arms import Environment
+from jaxbandit.environments.base import Environment
 from jaxbandit.inference.arms import OfflineArms
 from jaxbandit.policies.base import Limits, Policy, Problem, no_check
 from jaxbandit.precision import settings

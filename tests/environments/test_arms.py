@@ -8,7 +8,7 @@ from scipy import stats
 
 import jaxbandit as jb
 from jaxbandit.engine import draws
-from jaxbandit.environments import arms
+from jaxbandit.environments import base
 from tests.simulation import cases
 
 N = 1 << 16
@@ -97,7 +97,7 @@ def test_offline_totals_are_binomial():
     environment = jb.bernoulli_arms(MEAN[[2, 2, 1, 3, 2]])
     keys = jax.random.key_data(cases.run_keys(runs))
     totals = np.asarray(
-        jax.jit(jax.vmap(lambda k: arms.offline_totals(environment, k, count)))(keys), float
+        jax.jit(jax.vmap(lambda k: base.offline_totals(environment, k, count)))(keys), float
     )
     n, p = np.asarray(count, float), np.asarray(environment.mean, float)
     variance = n * p * (1 - p)

@@ -107,7 +107,7 @@ def test_offline_totals_keep_their_digits(count):
     """The mean of a million samples is off by its own error, not by that of a sum of 1e10."""
     arms = jb.gaussian_arms([10001.3, 10000.3], 1.0)
     data = jax.random.key_data(KEY)
-    totals = jax.jit(lambda n: environments.offline_totals(arms, data, n))(np.full(2, float(count)))
+    totals = jax.jit(lambda n: base.offline_totals(arms, data, n))(np.full(2, float(count)))
     mean = np.asarray(totals, float) / max(count, 1)
     expected = [10001.3, 10000.3] if count else [0, 0]
     np.testing.assert_allclose(mean, expected, atol=5 / max(count, 1) ** 0.5 + 2e-3 * (count > 0))

@@ -12,7 +12,7 @@ import pytest
 import jaxbandit as jb
 from jaxbandit.engine import draws, round_kernels, tiles
 from jaxbandit.engine.keys import Purpose, purpose_key, run_key
-from jaxbandit.environments import arms
+from jaxbandit.environments import arms, base
 from jaxbandit.simulation import checks, simulate
 from jaxbandit.simulation import loop as online_play
 from tests.simulation.cases import QUICK, rollouts
@@ -60,7 +60,7 @@ def drawn_totals(environment=ENVIRONMENT, runs=LOOPED):
     def one(run):
         key = purpose_key(run_key(KEY, run), Purpose.OFFLINE_REWARDS)
         count = jnp.asarray(COUNT, float)
-        return arms.offline_totals(environment, jax.random.key_data(key), count)
+        return base.offline_totals(environment, jax.random.key_data(key), count)
 
     return jax.jit(jax.vmap(one), compiler_options=QUICK)(jnp.arange(runs, dtype=jnp.uint32))
 
@@ -323,7 +323,7 @@ def test_an_environment_is_drawn_in_each_run():
         key = run_key(KEY, run)
         environment = draw_arms(purpose_key(key, Purpose.INSTANCE))
         data = jax.random.key_data(purpose_key(key, Purpose.OFFLINE_REWARDS))
-        total = arms.offline_totals(environment, data, jnp.asarray(COUNT, float))
+        total = base.offline_totals(environment, data, jnp.asarray(COUNT, float))
         arm = _arms_played(key, environment.mean, total)
         mean = np.asarray(environment.mean, float)
         regrets.append(np.sum(mean.max() - mean[np.asarray(arm)]))

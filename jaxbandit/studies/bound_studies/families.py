@@ -10,7 +10,8 @@ import numpy as np
 from jaxbandit.bounds import hard_instances
 from jaxbandit.bounds.hard_instances import HardInstance
 from jaxbandit.checks import InputError
-from jaxbandit.environments.arms import Environment, bernoulli_arms
+from jaxbandit.environments.arms import bernoulli_arms
+from jaxbandit.environments.base import Environment
 from jaxbandit.inference.arms import Confidence
 from jaxbandit.simulation.results import SimulationResult
 from jaxbandit.studies.bound_studies.options import Oto

@@ -13,7 +13,7 @@ import polars as pl
 from jaxbandit import bounds
 from jaxbandit.bounds.arguments import check_some
 from jaxbandit.checks import InputError, check_count, check_not_negative, check_probability
-from jaxbandit.environments.arms import Environment
+from jaxbandit.environments.base import Environment
 from jaxbandit.inference.arms import Confidence, confidence
 from jaxbandit.policies.arms.lcb import lcb
 from jaxbandit.policies.arms.oto import oto

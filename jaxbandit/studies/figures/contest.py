@@ -16,7 +16,8 @@ from jaxtyping import Float
 
 from jaxbandit.engine import tiles
 from jaxbandit.engine.moments import errors_each_side
-from jaxbandit.environments.arms import Environment, bernoulli_arms, gaussian_arms
+from jaxbandit.environments.arms import bernoulli_arms, gaussian_arms
+from jaxbandit.environments.base import Environment
 from jaxbandit.inference.arm_posterior import ArmPosterior, BetaArms
 from jaxbandit.inference.arms import OfflineArms, confidence, lower_bounds, squared_width
 from jaxbandit.policies.arms.lcb import lcb

@@ -15,7 +15,7 @@ import numpy as np
 
 from jaxbandit.checks import InputError
 from jaxbandit.engine import programs, tiles
-from jaxbandit.environments.arms import Environment
+from jaxbandit.environments.base import Environment
 from jaxbandit.inference.arms import OfflineArms
 from jaxbandit.policies.base import Policy
 from jaxbandit.policies.offline import ALGORITHMS
