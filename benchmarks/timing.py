@@ -12,7 +12,6 @@ from typing import Any, NamedTuple
 import jax
 
 from jaxbandit import __version__
-from jaxbandit.engine import tiles
 
 
 class Timing(NamedTuple):
@@ -77,7 +76,7 @@ def machine(*packages: str) -> None:
     names = ("jax", "jaxlib", "numpy", *packages)
     devices = ", ".join(sorted({d.device_kind for d in jax.local_devices()}))
     print(
-        f"{platform.machine()}{_processor()}, {tiles.usable_cores()} cores, "
+        f"{platform.machine()}{_processor()}, {devices.usable_cores()} cores, "
         f"{jax.default_backend()}: {devices}; Python {platform.python_version()}, "
         + ", ".join([f"jaxbandit {__version__}"] + [_version(name) for name in names])
     )

@@ -17,7 +17,7 @@ from jaxbandit.ctr.features import Encoder, encode, fit_encoder
 from jaxbandit.ctr.models import ClickModel, Shape, build
 from jaxbandit.ctr.training import Loss, cross_entropy, predict, train
 from jaxbandit.datasets.click_log import ClickLog, rows
-from jaxbandit.engine import tiles
+from jaxbandit.engine import devices
 
 CHOICES = 10
 """Advertisements that a model chooses one of."""
@@ -159,7 +159,7 @@ def deploy(
     on_second = _train_all(second, of_dataset[2], categories, seed, steps)
 
     by_name = {one.spec.name: one for one in (*on_first, *on_second)}
-    with ThreadPoolExecutor(tiles.usable_cores()) as threads:
+    with ThreadPoolExecutor(devices.usable_cores()) as threads:
         every = [by_name[spec.name] for spec in specs]
         trained = tuple(threads.map(lambda one: _judge(one, tests), every))
         rewards = threads.map(
@@ -213,7 +213,7 @@ def _train_all(
         steps.one_more()
         return _judge(Trained(spec, model, encoder, {}), {"validation": validation})
 
-    with ThreadPoolExecutor(tiles.usable_cores()) as threads:
+    with ThreadPoolExecutor(devices.usable_cores()) as threads:
         return list(threads.map(one, specs))
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Hashable
-from functools import cache
 from threading import RLock
 from typing import Any, NamedTuple
 
@@ -17,6 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
 
+from jaxbandit.engine.devices import compiler_options
 from jaxbandit.engine.kept import Compiled, Kind, kind_of
 from jaxbandit.engine.tile_output import Joined, Layout, TileOutput, join
 from jaxbandit.precision import settings
@@ -52,34 +52,6 @@ def compile_kind(job: Job, *settings: Hashable) -> Kind:
     leaves, structure = jax.tree.flatten(job.params)
     shapes = tuple((np.shape(leaf), jnp.result_type(leaf)) for leaf in leaves)
     return kind_of(*settings, job._replace(params=shapes, runs=0), structure)
-
-
-def compiler_options(platform: str, written_out: bool = False) -> dict[str, Any]:
-    """XLA's options for programs of which several run at once; of those that this version knows."""
-    if platform != "cpu":
-        return {}
-    options: dict[str, Any] = {
-        # x86 compilers shy from full-width vectors, for the sake of chips that slow down on meeting
-        # them; current ones do not, and the straight arithmetic here gains a third.
-        "xla_cpu_prefer_vector_width": 512,
-        # No products by YNNPACK: they cannot be part of a larger kernel, are slow to start, and the
-        # threads of several programs get in each other's way there.
-        "xla_cpu_experimental_ynn_fusion_type": "",
-    }
-    if written_out:
-        # The older of XLA's two ways to emit kernels: half the compile time, a little faster code.
-        # Short kernels in a loop it makes eight times slower.
-        options["xla_cpu_use_fusion_emitters"] = False
-    return {name: value for name, value in options.items() if _is_known(name, value)}
-
-
-@cache
-def _is_known(option: str, value: Any) -> bool:
-    try:
-        jax.jit(jnp.negative, compiler_options={option: value}).lower(np.float32(0)).compile()
-    except jax.errors.JaxRuntimeError:
-        return False
-    return True
 
 
 class _Traced(NamedTuple):

@@ -18,8 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxbandit.checks import is_concrete
-from jaxbandit.engine.programs import compiler_options
-from jaxbandit.engine.tiles import aligned, usable_cores
+from jaxbandit.engine.devices import aligned, compiler_options, usable_cores
 from jaxbandit.precision.settings import promotion
 
 Function = Callable[..., Any]

@@ -9,11 +9,10 @@ drives each local device.
 from __future__ import annotations
 
 import math
-import os
 import time
 import warnings
 from collections import deque
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -28,6 +27,7 @@ from jax import Array
 
 from jaxbandit.checks import InputError, check_count, check_function, is_concrete
 from jaxbandit.engine import keys, moments, programs
+from jaxbandit.engine.devices import usable_cores
 from jaxbandit.engine.kept import Kept, Kind, kind_of
 from jaxbandit.engine.programs import MOST_TILES, Job, Prepared, Program, compile_kind, most_tiles
 from jaxbandit.engine.tile_output import Joined, Layout
@@ -291,26 +291,6 @@ _CALL_SECONDS = 0.05
 
 _PREPARED: Kept[Prepared] = Kept(32)
 """Programs of this process, by platforms, precisions and kinds of tiles."""
-
-
-def by_platform(numbers: Mapping[str, int]) -> int:
-    """The number for the devices there are; `"accelerator"` is any but those named."""
-    return numbers.get(jax.local_devices()[0].platform, numbers["accelerator"])
-
-
-def aligned(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
-    """An array to be filled that a CPU device then takes as it is, where it would copy another."""
-    size = math.prod(shape) * dtype.itemsize
-    raw = np.empty(size + 64, np.uint8)
-    start = -raw.ctypes.data % 64
-    return raw[start : start + size].view(dtype).reshape(shape)
-
-
-def usable_cores() -> int:
-    """Cores this process may run on."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 _LENDERS = BoundedSemaphore(max(usable_cores() - 1, 1))

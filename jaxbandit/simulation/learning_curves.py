@@ -28,7 +28,7 @@ from jaxbandit.checks import (
     check_named,
     check_shape,
 )
-from jaxbandit.engine import programs, tiles
+from jaxbandit.engine import devices, programs, tiles
 from jaxbandit.engine.keys import Purpose, purpose_keys, run_key
 from jaxbandit.engine.moments import Moments, in_words
 from jaxbandit.engine.tile_output import TileOutput
@@ -174,7 +174,7 @@ def prepare(
         (records, tuple(algorithms.items())),
         check_design(design),
         runs=check_count("runs", runs),
-        width=tiles.by_platform(TILE_WIDTH),
+        width=devices.by_platform(TILE_WIDTH),
         written_out=True,
     )
 
@@ -219,7 +219,7 @@ def _numbers(design: OffPolicyDesign, longest: int, algorithms: int) -> int:
 
 def runs_at_once(width: int, numbers: int) -> int:
     """Runs of a tile to compute side by side, if each holds so many numbers: all, or a part."""
-    most = max(tiles.by_platform(_RUN_BYTES) // (4 * numbers), 1)
+    most = max(devices.by_platform(_RUN_BYTES) // (4 * numbers), 1)
     return max(size for size in range(1, width + 1) if width % size == 0 and size <= most)
 
 

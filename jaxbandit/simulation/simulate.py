@@ -12,7 +12,7 @@ from jax import Array
 from jax.typing import ArrayLike
 
 from jaxbandit.checks import InputError, check_hashable, check_named
-from jaxbandit.engine import tiles
+from jaxbandit.engine import devices, tiles
 from jaxbandit.engine.keys import Purpose, purpose_key, root_key, run_key
 from jaxbandit.environments.base import Environment
 from jaxbandit.inference.arms import OfflineArms
@@ -117,7 +117,7 @@ def simulate(
         key,
         inputs,
         runs=runs,
-        width=tiles.by_platform(TILE_WIDTH),
+        width=devices.by_platform(TILE_WIDTH),
         threads=threads,
         progress=progress,
     )

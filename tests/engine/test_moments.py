@@ -5,8 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jaxbandit.engine.devices import compiler_options
 from jaxbandit.engine.moments import Moments, in_words, merge, tile_moments
-from jaxbandit.engine.programs import compiler_options
 
 EMPTY = Moments(np.float64(0), np.float64(0), np.float64(0))
 

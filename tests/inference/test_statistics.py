@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import jaxbandit as jb
-from jaxbandit.inference import statistics
+from jaxbandit.inference import log_sums, statistics
 from tests import oracle
 from tests.inference.cases import make_case, normwise
 
@@ -51,7 +51,7 @@ def test_listed_sums(tasks, tight):
 @pytest.fixture
 def long_log(monkeypatch) -> tuple[jb.BanditLog, int]:
     """44 chunks; blocks of four records, many a group, some not full; two tasks without records."""
-    monkeypatch.setattr(statistics, "_CHUNK", 64)
+    monkeypatch.setattr(log_sums, "_CHUNK", 64)
     rng = np.random.default_rng(0)
     task = rng.choice([0, 1, 3, 4, 6], 5001, p=[0.5, 0.2, 0.1, 0.1, 0.1])
     return jb.BanditLog(task, rng.normal(size=(5001, 3)), rng.normal(size=5001)), 7
@@ -70,13 +70,13 @@ def test_arrays_of_any_layout(long_log):
 
 def test_threads_do_not_change_bits(long_log, monkeypatch):
     two = jb.task_statistics(*long_log)
-    monkeypatch.setattr("jaxbandit.engine.tiles.usable_cores", lambda: 1)
+    monkeypatch.setattr("jaxbandit.engine.devices.usable_cores", lambda: 1)
     for a, b in zip(two, jb.task_statistics(*long_log), strict=True):
         np.testing.assert_array_equal(a, b)
 
 
 def test_without_a_cpu_device(long_log, tight, monkeypatch):
-    monkeypatch.setattr(statistics, "_cpu", lambda: None)
+    monkeypatch.setattr(log_sums, "_cpu", lambda: None)
     assert_sums(jb.task_statistics(*long_log), *long_log, tight)
 
 

@@ -16,7 +16,7 @@ from jax import Array
 from jax.typing import ArrayLike
 
 from jaxbandit.checks import InputError, check_count, check_hashable, check_kind, check_named
-from jaxbandit.engine import tiles
+from jaxbandit.engine import devices, tiles
 from jaxbandit.engine.keys import root_key
 from jaxbandit.engine.moments import Moments, in_words
 from jaxbandit.environments.linear_tasks import OffPolicyDesign, check_design, fields_of
@@ -120,7 +120,7 @@ def simulate_hierarchical(
         root_key(key),
         (design, tuple(in_precision(p.params) for p in policies.values()), jax.device_put(ends)),
         runs=runs,
-        width=tiles.by_platform(TILE_WIDTH),
+        width=devices.by_platform(TILE_WIDTH),
         threads=threads,
         progress=progress,
     )

@@ -19,7 +19,7 @@ from jax import Array
 
 from jaxbandit import bounds
 from jaxbandit.checks import InputError, check_count
-from jaxbandit.engine import tiles
+from jaxbandit.engine import devices, tiles
 from jaxbandit.engine.keys import Purpose, purpose_key, run_key
 from jaxbandit.engine.tile_output import TileOutput
 from jaxbandit.environments.linear_tasks import (
@@ -71,7 +71,7 @@ def study(options: Hieropo, reporter: Reporter) -> FigureResult:
             jax.random.key(options.seed),
             (design, jnp.asarray(list(alphas.values()))),
             runs=options.runs,
-            width=tiles.by_platform(TILE_WIDTH),
+            width=devices.by_platform(TILE_WIDTH),
             written_out=True,
             progress=reporter.progress(f"{tasks} tasks"),
         )

@@ -14,7 +14,7 @@ import polars as pl
 from jax import Array
 from jaxtyping import Float
 
-from jaxbandit.engine import tiles
+from jaxbandit.engine import devices, tiles
 from jaxbandit.engine.moments import errors_each_side
 from jaxbandit.environments.arms import bernoulli_arms, gaussian_arms
 from jaxbandit.environments.base import Environment
@@ -109,7 +109,7 @@ def play(
         ),
     ]
     done: list[SimulationResult] = []
-    with ThreadPoolExecutor(tiles.usable_cores()) as threads:
+    with ThreadPoolExecutor(devices.usable_cores()) as threads:
         for result in threads.map(lambda play_one: play_one(), games):
             done.append(result)
             if progress is not None:

@@ -13,7 +13,7 @@ import polars as pl
 from matplotlib.figure import Figure
 
 from jaxbandit.ctr.reward_tables import NAMES, RewardTable
-from jaxbandit.engine import tiles
+from jaxbandit.engine import devices
 from jaxbandit.engine.moments import Moments, over_runs
 from jaxbandit.environments.arms import reward_table
 from jaxbandit.inference.arms import OfflineArms, confidence
@@ -151,7 +151,7 @@ def _results(
     ]
     progress = reporter.progress(f"setting {setting}, policies")
     done: dict[tuple[int, str, float | None], PolicyResult] = {}
-    with ThreadPoolExecutor(tiles.usable_cores()) as threads:
+    with ThreadPoolExecutor(devices.usable_cores()) as threads:
         for number, (job, result) in enumerate(zip(jobs, threads.map(play, jobs), strict=True), 1):
             horizon, (name, alpha, _) = job
             done[horizon, name, alpha] = result

@@ -14,7 +14,7 @@ import jax
 import numpy as np
 
 from jaxbandit.checks import InputError
-from jaxbandit.engine import programs, tiles
+from jaxbandit.engine import devices, programs
 from jaxbandit.environments.base import Environment
 from jaxbandit.inference.arms import OfflineArms
 from jaxbandit.policies.base import Policy
@@ -212,7 +212,7 @@ def _grid_cells(study: Study, maker: _Maker, members: list[tuple[int, _Parts]]) 
 
     static, inputs = _placed(maker, prepare, first)
     inputs = jax.tree.map(np.asarray, inputs)
-    width, arms = tiles.by_platform(online.TILE_WIDTH), inputs.world.count.shape[-1]
+    width, arms = devices.by_platform(online.TILE_WIDTH), inputs.world.count.shape[-1]
     cells = {}
     for place, (index, parts) in enumerate(members):
         alone, own = program.one_cell(static, inputs, place)

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import jax
 import numpy as np
 
-from jaxbandit.engine import programs, tiles
+from jaxbandit.engine import devices, programs, tiles
 from jaxbandit.engine.tile_output import Joined, Layout
 from jaxbandit.studies.sweeps import cells
 from jaxbandit.studies.sweeps.compute import gather_tile
@@ -37,7 +37,7 @@ def lines(plan: Plan, threads: int | None = None) -> Iterator[str]:
     yield f"runs: {study.runs:,} a cell{most}, {study.runs * study.cells:,} in all"
     if study.precision is not None and len(layout.stages) == 1:
         yield f"precision: never judged, which takes more than {FEWEST_RUNS:,} runs"
-    workers, platform = threads or tiles.usable_cores(), jax.local_devices()[0].platform
+    workers, platform = threads or devices.usable_cores(), jax.local_devices()[0].platform
     if platform != "cpu":
         workers = len(jax.local_devices())
     compiling = seconds = held = stored = 0.0

@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
 from jaxbandit.checks import InputError
-from jaxbandit.engine import tiles
+from jaxbandit.engine import devices
 from jaxbandit.simulation import learning_curves as offpolicy
 from jaxbandit.simulation import simulate as online
 from jaxbandit.studies.sweeps import estimate, reading, run, spec
@@ -148,7 +148,7 @@ def _check_size(study: spec.Study, yes: bool) -> None:
     runs = study.cells * study.runs
     rounds = float(runs) * study.longest * len(study.names)
     journey = online if isinstance(study.problem, spec.Online) else offpolicy
-    blocks = study.cells * -(-study.runs // tiles.by_platform(journey.TILE_WIDTH))
+    blocks = study.cells * -(-study.runs // devices.by_platform(journey.TILE_WIDTH))
     size = 8.0 * blocks * 5 * len(study.names) * 100
     if yes or (rounds <= _ABSURD_WORK and size <= _ABSURD_BYTES and study.cells <= _ABSURD_CELLS):
         return
