@@ -202,6 +202,11 @@ __all__ = [
     "ucb",
 ]
 
+
+def __dir__() -> list[str]:
+    return [*__all__, "__version__"]
+
+
 # `jax.export` can serialise programs that take or give any of them.
 for _name in __all__:
     _kind = globals()[_name]

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 import jaxbandit as jb
+from jaxbandit.engine import devices
 from jaxbandit.inference.fit import likelihood, mixture
 from jaxbandit.policies.offline import ALGORITHMS
 from jaxbandit.simulation import learning_curves
@@ -256,9 +257,10 @@ def test_tiles_export():
     policies = usual_policies()
     functions = tuple((name, policy._replace(params=None)) for name, policy in policies.items())
     numbers = tuple(policy.params for policy in policies.values())
-    for as_kernel in (False, True):
-        assert_tile_exports(
-            hierarchical_program.program,
-            (functions, 6, 5, "random", as_kernel),
-            (design, numbers, jnp.asarray([3, 6])),
-        )
+    for platform in ("cuda", "cpu"):
+        with devices.lowering_for(platform):
+            assert_tile_exports(
+                hierarchical_program.program,
+                (functions, 6, 5, "random"),
+                (design, numbers, jnp.asarray([3, 6])),
+            )

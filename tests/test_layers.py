@@ -44,6 +44,21 @@ def test_imports_run_one_way(path):
     assert beyond == set()
 
 
+OF_THE_ENGINE = {"threads", "draws", "keep", "devices", "round_kernels"}
+"""What inference may know of it: to read a posterior, one need not read how tiles are run."""
+
+
+def test_inference_knows_little_of_the_engine():
+    for path in (ROOT / "inference").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if not isinstance(node, ast.ImportFrom) or not node.module:
+                continue
+            if node.module == "jaxbandit.engine":
+                assert {alias.name for alias in node.names} <= OF_THE_ENGINE, path
+            elif node.module.startswith("jaxbandit.engine."):
+                assert node.module.split(".")[2] in OF_THE_ENGINE, path
+
+
 def test_policies_and_simulation_know_no_bounds():
     for folder in ("policies", "environments", "simulation"):
         for path in (ROOT / folder).rglob("*.py"):

@@ -44,6 +44,10 @@ def test_import_is_light(root_directory, environment):
     assert loaded("import jaxbandit") <= alone
 
 
+def test_what_is_listed_is_public():
+    assert set(dir(jb)) == {*jb.__all__, "__version__"}
+
+
 def public():
     """Every public name, and what it stands for."""
     for module in (jb, jb.bounds):

@@ -4,13 +4,32 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import cache
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+
+_LOWERED_FOR: ContextVar[str | None] = ContextVar("lowered for", default=None)
+
+
+def platform() -> str:
+    """The platform that programs are being traced for."""
+    return _LOWERED_FOR.get() or jax.local_devices()[0].platform
+
+
+@contextmanager
+def lowering_for(platform: str) -> Generator[None]:
+    """Have programs that are traced within suit a platform, whatever devices there are."""
+    token = _LOWERED_FOR.set(platform)
+    try:
+        yield
+    finally:
+        _LOWERED_FOR.reset(token)
 
 
 def by_platform(numbers: Mapping[str, int]) -> int:

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
 
-from jaxbandit.engine.devices import compiler_options
+from jaxbandit.engine.devices import compiler_options, lowering_for
 from jaxbandit.engine.kept import Compiled, Kind, kind_of
 from jaxbandit.engine.tile_output import Joined, Layout, TileOutput, join
 from jaxbandit.precision import settings
@@ -123,7 +123,12 @@ def prepare(job: Job, root: Array, params: Any, device: Any) -> Prepared:
     tiles, layouts = Compiled(_tiles, compiler_options=options), list[Layout]()
     # Threads trace no faster together; one after another, the first can go on to be compiled. What
     # is traced for a device is known for that device. A program may itself simulate.
-    with _TRACING, settings.usual(), jax.default_device(device):
+    with (
+        _TRACING,
+        settings.usual(),
+        jax.default_device(device),
+        lowering_for(device.platform),
+    ):
         text = tiles.lower(*_arguments(job, layouts, range(1), root, params, device)).as_text()
     return Prepared(tiles, layouts[0], lends_threads(text))
 

@@ -14,6 +14,7 @@ import jax.numpy as jnp
 from jax import Array, lax
 from jaxtyping import Float, Int
 
+from jaxbandit.engine import devices
 from jaxbandit.engine.entries import ROWS_ABOVE, add_at, run_axis, take
 from jaxbandit.engine.expand_dots import written_out
 from jaxbandit.engine.keep import storing
@@ -113,8 +114,6 @@ def play_tile(
     world: World,
     axes: World,
     ends: Int[Array, " checkpoints"],
-    *,
-    as_kernel: bool,
 ) -> Seen:
     """Play all rounds up to the last of `ends` or the horizon, and report at each of them.
 
@@ -124,8 +123,9 @@ def play_tile(
         world: what policies share.
         axes: where the runs lie in it.
         ends: checkpoints, rounds played.
-        as_kernel: whether to ask for a single kernel.
     """
+    # A CPU is asked for a single kernel.
+    on_cpu = devices.platform() == "cpu"
 
     def init(params: Any, world: World) -> tuple[Any, _Tally]:
         zero = jnp.zeros_like(world.horizon)
@@ -153,7 +153,7 @@ def play_tile(
         play_one, in_axes=(None, axes, axes.loss, carry_axes, None), out_axes=carry_axes
     )
     play_all = storing(play_all)
-    play_all = written_out(play_all) if as_kernel else play_all
+    play_all = written_out(play_all) if on_cpu else play_all
 
     def losses(world: World) -> Losses:
         samples = jnp.maximum(jnp.sum(world.count), 1)
@@ -196,7 +196,7 @@ def play_tile(
         return tally.pulls, seen
 
     runs = jax.tree.leaves(world.keys)[0].shape[-1]
-    block = _BLOCK if as_kernel and runs % _BLOCK == 0 else runs
+    block = _BLOCK if on_cpu and runs % _BLOCK == 0 else runs
 
     def play_blocks(
         params: Any, world: World, loss: Losses, carry: Any, ends: Array
@@ -224,7 +224,7 @@ def play_tile(
 
     ends = jnp.minimum(ends, world.horizon.astype(ends.dtype))
     operands = (policy.params, world, loss, carry, ends)
-    pulls, seen = one_kernel(play_blocks, *operands) if as_kernel else play_blocks(*operands)
+    pulls, seen = one_kernel(play_blocks, *operands) if on_cpu else play_blocks(*operands)
     pulls = jnp.moveaxis(pulls, carry_axes[1].pulls, 0)
     return Seen(pulls=pulls, **jax.tree.map(lambda leaf: jnp.swapaxes(leaf, 0, 1), seen))
 

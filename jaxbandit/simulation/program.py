@@ -43,8 +43,6 @@ class Static(NamedTuple):
     cells: int
     in_cells: InCells
     curves: bool
-    as_kernel: bool
-    """Whether each policy's rounds are to be one kernel."""
 
 
 class World(NamedTuple):
@@ -106,9 +104,7 @@ def play_runs(static: Static, root: Array, runs: Array, inputs: Inputs) -> TileO
         for (name, policy, in_cells), params in zip(static.functions, inputs.params, strict=True):
             if grids == (whole or in_cells):
                 policy = policy._replace(params=cell(params, index) if in_cells else params)
-                at = loop.play_tile(
-                    policy, reward, world, axes, inputs.ends, as_kernel=static.as_kernel
-                )
+                at = loop.play_tile(policy, reward, world, axes, inputs.ends)
                 if inputs.world.reference is None:
                     # One of each run, which the host does not know.
                     rounds = jnp.minimum(inputs.ends, world.horizon)

@@ -224,7 +224,6 @@ def prepare(
         cells=cells,
         in_cells=in_cells,
         curves=curves,
-        as_kernel=jax.local_devices()[0].platform == "cpu",
     )
     params = tuple(
         policy.item.params if isinstance(policy, Grid) else policy.params

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import jaxbandit as jb
-from jaxbandit.engine import programs
+from jaxbandit.engine import devices, programs
 from jaxbandit.simulation import simulate
 from tests.simulation.cases import QUICK, registered
 from tests.simulation.test_simulate import COUNT, ENVIRONMENT, HORIZON, KEY, play
@@ -114,7 +114,7 @@ class StoppedError(Exception):
     """Thrown in place of running the tiles."""
 
 
-def exported_tile(monkeypatch, platforms, simulate_something, **static):
+def exported_tile(monkeypatch, platforms, simulate_something):
     """A tile's program as `simulate` would run it, exported."""
     taken = {}
 
@@ -126,11 +126,12 @@ def exported_tile(monkeypatch, platforms, simulate_something, **static):
         context.setattr(simulate.tiles, "run_tiles", take)
         with pytest.raises(StoppedError):
             simulate_something()
-    static = taken["static"]._replace(**static)
 
     def tile(key_data, first, runs, params):
         root = jax.random.wrap_key_data(key_data)
-        return tuple(programs.tile(taken["program"], static, 64, root, first, runs, params))
+        return tuple(
+            programs.tile(taken["program"], taken["static"], 64, root, first, runs, params)
+        )
 
     arguments = jax.random.key_data(KEY), jnp.uint32(0), jnp.uint32(64), taken["params"]
     return jax.export.export(jax.jit(tile), platforms=platforms)(*arguments)
@@ -151,7 +152,8 @@ def test_an_accelerator_waits_for_nothing_within_a_round(monkeypatch, platform, 
         count = np.full(arms, 3)
         jb.simulate(KEY, {"": policy}, environment, horizon=9, runs=1, offline_count=count)
 
-    exported = exported_tile(monkeypatch, (platform,), play_one, as_kernel=False)
+    with devices.lowering_for(platform):
+        exported = exported_tile(monkeypatch, (platform,), play_one)
     text = exported.mlir_module()
     cases = re.findall(r'(%\w+) = "stablehlo\.case"\((%\w+)\)', text)
     # The platform is a constant, which says which of the one branch left is taken.

@@ -17,6 +17,7 @@ from jax import Array, lax
 from jaxtyping import Float, Int
 
 from jaxbandit.checks import check_shape
+from jaxbandit.engine import devices
 from jaxbandit.engine.expand_dots import written_out
 from jaxbandit.engine.keep import keep, storing
 from jaxbandit.engine.reductions import first_argmax
@@ -72,8 +73,6 @@ def play_rounds(
     belief: Belief,
     situations: Any,
     first: Int[Array, ""],
-    *,
-    as_kernel: bool,
 ) -> tuple[Belief, Float[Array, "rounds runs"]]:
     """The belief after some rounds, and what was lost in each beside the best actions.
 
@@ -82,16 +81,15 @@ def play_rounds(
         belief: before.
         situations: a `Situation` [rounds, ..., runs].
         first: number of the first round, from 1.
-        as_kernel: whether to ask for a single kernel.
     """
 
     def play(
-        params: Any, belief: Belief, situations: Any, first: Array, as_kernel: bool
+        params: Any, belief: Belief, situations: Any, first: Array, in_kernel: bool
     ) -> tuple[Belief, Array]:
         mine = policy._replace(params=params)
         # An accelerator would wait for the host at each branch.
-        unknown = jnp.any(belief.shared.spread != 0) if as_kernel else None
-        play_stored = storing(partial(play_round, mine, as_kernel))
+        unknown = jnp.any(belief.shared.spread != 0) if in_kernel else None
+        play_stored = storing(partial(play_round, mine, in_kernel))
 
         def step(index: Array, played: tuple[Belief, Array]) -> tuple[Belief, Array]:
             at = partial(lax.dynamic_index_in_dim, index=index, keepdims=False)
@@ -103,15 +101,15 @@ def play_rounds(
         return lax.fori_loop(0, len(situations.task), step, (belief, nothing))
 
     operands = policy.params, belief, situations, first
-    otherwise = partial(play, as_kernel=False)
-    if not as_kernel:
+    otherwise = partial(play, in_kernel=False)
+    if devices.platform() != "cpu":
         return otherwise(*operands)
-    return one_kernel(partial(play, as_kernel=True), *operands, otherwise=otherwise)
+    return one_kernel(partial(play, in_kernel=True), *operands, otherwise=otherwise)
 
 
 def play_round(
     policy: HierarchicalPolicy,
-    as_kernel: bool,
+    in_kernel: bool,
     unknown: Array | None,
     belief: Belief,
     situation: Any,
@@ -122,7 +120,7 @@ def play_round(
     `unknown` says whether some run does not know the hyper-parameter; None where nobody looked.
     """
     del number  # For what is kept, which is what is used more than once.
-    read, write = (_read, _write) if as_kernel else (_gather, _scatter)
+    read, write = (_read, _write) if in_kernel else (_gather, _scatter)
     own = _unpacked(keep(read(belief.tasks, situation.task)), situation.feature.shape[1])
     if unknown is None:
         mean, cov = task_posterior(belief.shared, own)
@@ -138,7 +136,7 @@ def play_round(
         return index
 
     rule = jax.vmap(index_of_run, in_axes=(None, -1, -1, -1, -1), out_axes=-1)
-    rule = written_out(rule) if as_kernel else rule
+    rule = written_out(rule) if in_kernel else rule
     index = keep(rule(policy.params, mean, cov, situation.feature, situation.normal))
     action = keep(jax.vmap(first_argmax, in_axes=-1)(index))
     feature, value = keep(tuple(_of(action, x) for x in (situation.feature, situation.value)))

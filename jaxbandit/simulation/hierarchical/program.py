@@ -38,7 +38,7 @@ Functions = tuple[tuple[str, HierarchicalPolicy], ...]
 
 def program(static: Any, root: Array, runs: Array, params: Any) -> TileOutput:
     """Regret at checkpoints, and its differences, of all policies."""
-    functions, rounds, records, order, as_kernel = static
+    functions, rounds, records, order = static
     design, policy_params, ends = params
     keys = jax.vmap(partial(run_key, root))(runs)
     instance, stats = jax.vmap(lambda key: draw_start(key, design, records))(keys)
@@ -65,7 +65,7 @@ def program(static: Any, root: Array, runs: Array, params: Any) -> TileOutput:
         def one(policy: HierarchicalPolicy, member: tuple[Any, Belief]) -> tuple[Any, Array]:
             own, belief = member
             policy = policy._replace(params=own)
-            belief, lost = play_rounds(policy, belief, situations, number, as_kernel=as_kernel)
+            belief, lost = play_rounds(policy, belief, situations, number)
             return (own, belief), lost
 
         played = [

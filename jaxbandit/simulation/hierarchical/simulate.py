@@ -116,7 +116,7 @@ def simulate_hierarchical(
     functions = tuple((name, p._replace(params=None)) for name, p in policies.items())
     out = tiles.run_tiles(
         program,
-        (functions, rounds, records, order, jax.local_devices()[0].platform == "cpu"),
+        (functions, rounds, records, order),
         root_key(key),
         (design, tuple(in_precision(p.params) for p in policies.values()), jax.device_put(ends)),
         runs=runs,
