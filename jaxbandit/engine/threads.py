@@ -94,7 +94,7 @@ def total(parts: Iterable[Any]) -> Any:
 
 def _cut(shared: Any, rows: Any, size: int) -> list[Piece]:
     """The rows in pieces; in a single one if they are few, not on a CPU, or anything is traced."""
-    count = len(jax.tree.leaves(rows)[0])
+    count = jax.tree.leaves(rows)[0].shape[0]  # A symbol, in an export for any number of rows.
     if not is_concrete(shared, rows) or count < 2 * size or not _on_one_cpu(rows):
         return [Piece(rows, np.array(0, np.int32))]
     host = jax.tree.map(np.asarray, rows)

@@ -101,7 +101,7 @@ def particle_log_weights(
 def effective_sample_size(log_weights: Float[ArrayLike, " particles"]) -> Float[Array, ""]:
     r"""$1 / \sum_j w_j^2$: how many equally weighted particles these are worth.
 
-    >>> from jaxbandit.offpolicy import two_level
+    >>> from jaxbandit.inference import two_level
     >>> float(two_level.effective_sample_size([0.0, 0.0, -float("inf")]))
     2.0
     """

@@ -180,7 +180,7 @@ def test_counts_are_checked(options):
 
 _PRINT = """
 import jax, numpy as np
-from tests.test_tiles import run
+from tests.engine.test_tiles import run
 out = run(200, threads=2)
 moments = out.averaged["value"]
 print(len(jax.local_devices()), np.asarray(out.kept).tobytes().hex(),
@@ -214,8 +214,8 @@ def factors(static, root, runs, params):
 
 _FACTOR = """
 import jax
-from jaxbandit import tiles
-from tests.test_tiles import factors
+from jaxbandit.engine import tiles
+from tests.engine.test_tiles import factors
 for seed in range(3):
     key = jax.random.key(seed)
     print(tiles.run_tiles(factors, None, key, (), runs=25_600, width=256).averaged.count)

@@ -6,6 +6,7 @@ import pytest
 
 import jaxbandit as jb
 from jaxbandit.checks import InputError
+from jaxbandit.environments import base
 from jaxbandit.precision.reference import reference
 
 KEY = jax.random.key(11)

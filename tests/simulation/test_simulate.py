@@ -272,7 +272,7 @@ def digest():
 
 _DIGEST = """
 import jax
-from tests.online.test_simulate import digest
+from tests.simulation.test_simulate import digest
 print(len(jax.local_devices()), digest())
 """
 

@@ -26,6 +26,7 @@ from jaxbandit.inference.model import BanditLog, HierarchicalGaussian, TaskStati
 from jaxbandit.inference.posterior import flat_posteriors, task_posteriors
 from jaxbandit.inference.statistics import task_statistics
 from jaxbandit.studies.figures import FigureResult, Reporter, Settings
+from jaxbandit.studies.figures.hieropo_movielens import check as check
 from jaxbandit.studies.report import style
 from jaxbandit.studies.report.statements import verdict
 
